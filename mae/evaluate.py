@@ -1,0 +1,185 @@
+"""What features are worth: nearest neighbours and a linear probe."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from mae.losses import masked_mse
+from mae.masking import Mask
+from mae.model import MaskedAutoencoder
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """Accuracy on a test split.
+
+    Parameters
+    ----------
+    accuracy : float
+        Share of right answers, 0 to 1.
+    choice : float
+        The hyper-parameter that was chosen on a part of the training set.
+    predictions : ndarray, (B,)
+        The predicted label of each test example.
+    """
+
+    accuracy: float
+    choice: float
+    predictions: np.ndarray
+
+    @property
+    def error_bar(self) -> float:
+        """Standard error of the accuracy, from the number of test examples (binomial)."""
+        return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.predictions)))
+
+
+@torch.inference_mode()
+def extract_features(
+    model: MaskedAutoencoder, patches: Tensor, pool: str = "mean", batch_size: int = 500
+) -> np.ndarray:
+    """Features of whole images: the encoder sees all patches, nothing is hidden.
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+    patches : Tensor, (B, N, P)
+    pool : {"mean", "class"}
+        The mean of the patch tokens, or the class token.
+    batch_size : int
+        How many examples go through the encoder at a time.
+
+    Returns
+    -------
+    ndarray, (B, D), float32
+    """
+    if pool not in ("mean", "class"):
+        raise ValueError(f'expected pool "mean" or "class", got {pool!r}')
+    model.eval()
+    latents = (model.encode(batch) for batch in patches.split(batch_size))
+    return torch.cat([z[:, 1:].mean(dim=1) if pool == "mean" else z[:, 0] for z in latents]).numpy()
+
+
+def linear_probe(train_x, train_y, test_x, test_y, choices=(0.001, 0.01, 0.1, 1.0)) -> Score:
+    """Accuracy of a linear classifier on frozen features.
+
+    Logistic regression on standardised features. Its inverse penalty C is chosen on a fifth of the training
+    set; the test split is used once, for the score.
+
+    Parameters
+    ----------
+    train_x, test_x : array-like, (B, D)
+    train_y, test_y : array-like, (B,)
+    choices : sequence of float
+        Candidates for C.
+
+    Returns
+    -------
+    Score
+    """
+
+    def classifier(c: float):
+        return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000))
+
+    return _best(classifier, choices, train_x, train_y, test_x, test_y)
+
+
+def nearest_neighbors(train_x, train_y, test_x, test_y, choices=(5,)) -> Score:
+    """Accuracy of the vote of the k nearest training examples, by cosine similarity.
+
+    Parameters
+    ----------
+    train_x, test_x : array-like, (B, D)
+    train_y, test_y : array-like, (B,)
+    choices : sequence of int
+        Candidates for k; with more than one, the best on a fifth of the training set is taken.
+
+    Returns
+    -------
+    Score
+    """
+
+    def classifier(k: int):
+        return KNeighborsClassifier(n_neighbors=k, metric="cosine")
+
+    return _best(classifier, choices, train_x, train_y, test_x, test_y)
+
+
+def _best(classifier, choices, train_x, train_y, test_x, test_y) -> Score:
+    train_x, train_y, test_x, test_y = (np.asarray(a) for a in (train_x, train_y, test_x, test_y))
+    if len(train_x) != len(train_y) or len(test_x) != len(test_y) or train_x.shape[1:] != test_x.shape[1:]:
+        raise ValueError(
+            f"features and labels don't fit together: train {train_x.shape} and {train_y.shape}, "
+            f"test {test_x.shape} and {test_y.shape}"
+        )
+    choice = choices[0]
+    if len(choices) > 1:
+        fit_x, held_x, fit_y, held_y = train_test_split(
+            train_x, train_y, test_size=0.2, stratify=train_y, random_state=0
+        )
+        choice = max(choices, key=lambda c: classifier(c).fit(fit_x, fit_y).score(held_x, held_y))
+    predictions = classifier(choice).fit(train_x, train_y).predict(test_x)
+    return Score(float((predictions == test_y).mean()), choice, predictions)
+
+
+@torch.inference_mode()
+def reconstruction_error(
+    model: MaskedAutoencoder, patches: Tensor, mask: Mask, on: str = "hidden", batch_size: int = 500
+) -> float:
+    """Mean squared error of a model's predictions, in pixel units, on given masks.
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+        One that predicts pixels, not normalised ones.
+    patches : Tensor, (B, N, P)
+    mask : Mask
+        One for each example, so that two models can be compared on the same masks.
+    on : {"hidden", "visible", "all"}
+        Which patches count.
+    batch_size : int
+        How many examples go through the model at a time.
+
+    Raises
+    ------
+    ValueError
+        If there is not one mask for each example.
+    """
+    if len(mask) != len(patches):
+        raise ValueError(f"expected a mask for {len(patches)} examples, got one for {len(mask)}")
+    model.eval()
+    total = 0.0
+    for rows in torch.arange(len(patches)).split(batch_size):
+        prediction = model(patches[rows], mask[rows], predict=on)
+        total += masked_mse(prediction, patches[rows], mask[rows], on=on).item() * len(rows)
+    return total / len(patches)
+
+
+@torch.inference_mode()
+def reconstruct(model: MaskedAutoencoder, patches: Tensor, mask: Mask, paste: bool = True) -> Tensor:
+    """All patches as the model rebuilds them.
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+        One that predicts pixels.
+    patches : Tensor, (B, N, P)
+    mask : Mask
+    paste : bool
+        Keep the true visible patches (the model was never asked to predict them); otherwise predict all.
+
+    Returns
+    -------
+    Tensor, (B, N, P)
+    """
+    model.eval()
+    if not paste:
+        return model(patches, mask, predict="all")
+    index = mask.hidden[:, :, None].expand(-1, -1, patches.shape[2])
+    return patches.scatter(1, index, model(patches, mask))

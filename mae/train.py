@@ -1,0 +1,245 @@
+"""One training loop: schedule, seed, progress, resume."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from mae.data import random_affine
+from mae.losses import masked_mse
+from mae.masking import random_mask
+from mae.model import MaskedAutoencoder
+from mae.patches import patchify
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train. The optimiser and the shape of the schedule are the published ones (He et al., 2022, table 8).
+
+    Parameters
+    ----------
+    epochs : int
+    batch_size : int
+    learning_rate : float
+        The highest one, reached after the warm-up.
+    warmup : float
+        Share of all steps in which the rate rises from 0; after it, half a cosine takes it back to 0.
+    weight_decay : float
+        On matrices only, not on biases, norms and tokens.
+    betas : (float, float)
+        AdamW's decay rates.
+    mask_ratio : float
+        Share of patches hidden; used by `pretrain`.
+    patch_size : int
+        In pixels; used by `pretrain`.
+    augment : bool
+        Apply `random_affine` to each batch; used by `pretrain`.
+    normalized : bool
+        Predict normalised pixels; used by `pretrain`.
+    seed : int
+        Fixes the order of examples, masks and augmentations.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    mask_ratio: float = 0.75
+    patch_size: int = 4
+    augment: bool = False
+    normalized: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"expected at least one epoch and one example in a batch, got {self.epochs}, {self.batch_size}"
+            )
+        if not self.learning_rate > 0:
+            raise ValueError(f"expected a positive learning rate, got {self.learning_rate}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"expected a warm-up share from 0 to below 1, got {self.warmup}")
+
+
+def learning_rate(step: int, total: int, config: TrainConfig) -> float:
+    """The learning rate of a step: a linear warm-up, then half a cosine (Loshchilov & Hutter, 2017).
+
+    Parameters
+    ----------
+    step : int
+        From 0 to total - 1.
+    total : int
+        Steps in the whole run.
+    config : TrainConfig
+    """
+    warmup = config.warmup * total
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def fit(
+    model: nn.Module,
+    loss_of_batch: Callable[[Tensor, torch.Generator], Tensor],
+    num_examples: int,
+    config: TrainConfig,
+    *,
+    checkpoint: Path | None = None,
+    name: str = "training",
+) -> list[dict]:
+    """Minimise a loss over mini-batches with AdamW.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its parameters are trained in place.
+    loss_of_batch : callable
+        Takes the indices of a batch (a tensor of int64) and the run's generator, returns the loss.
+    num_examples : int
+        How many examples there are; each is seen once per epoch.
+    config : TrainConfig
+    checkpoint : Path, optional
+        Written after each epoch. If it exists, training goes on from it.
+    name : str
+        Shown by the progress bar.
+
+    Returns
+    -------
+    list of dict
+        For each epoch: ``epoch`` (from 1), ``loss`` (mean over the epoch's examples), ``seconds``.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is of another run, or there are no examples.
+    FloatingPointError
+        If the loss is not finite.
+    """
+    if num_examples < 1:
+        raise ValueError(f"expected at least one example, got {num_examples}")
+    matrices = [p for p in model.parameters() if p.ndim > 1 and 1 not in p.shape[:1]]
+    others = [p for p in model.parameters() if not (p.ndim > 1 and 1 not in p.shape[:1])]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    generator = torch.Generator().manual_seed(config.seed)
+    log = _resume(checkpoint, model, optimizer, generator, config)
+
+    steps = math.ceil(num_examples / config.batch_size)
+    model.train()
+    bar = tqdm(
+        range(len(log), config.epochs),
+        initial=len(log),
+        total=config.epochs,
+        desc=name,
+        unit="epoch",
+        leave=False,
+    )
+    for epoch in bar:
+        start, total_loss = time.perf_counter(), 0.0
+        order = torch.randperm(num_examples, generator=generator)
+        for i, batch in enumerate(order.split(config.batch_size)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(epoch * steps + i, config.epochs * steps, config)
+            loss = loss_of_batch(batch, generator)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total_loss += loss.item() * len(batch)
+        if not math.isfinite(total_loss):
+            raise FloatingPointError(
+                f"the loss became {total_loss} in epoch {epoch + 1}: "
+                f"lower the learning rate (now {config.learning_rate})"
+            )
+        log.append({"epoch": epoch + 1, "loss": total_loss / num_examples, "seconds": time.perf_counter() - start})
+        bar.set_postfix(loss=f"{log[-1]['loss']:.4f}")
+        if checkpoint is not None:
+            _save(checkpoint, model, optimizer, generator, config, log)
+    model.eval()
+    return log
+
+
+def pretrain(
+    model: MaskedAutoencoder,
+    images: Tensor,
+    config: TrainConfig,
+    *,
+    on: str = "hidden",
+    checkpoint: Path | None = None,
+    name: str = "pre-training",
+) -> list[dict]:
+    """Pre-train a masked autoencoder on images: a new random mask for every image at every step.
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+        Trained in place.
+    images : Tensor, (B, C, H, W)
+    config : TrainConfig
+    on : {"hidden", "visible", "all"}
+        Which patches the loss is taken on; "hidden" is the method, the others are for comparison.
+    checkpoint, name
+        As in `fit`.
+
+    Returns
+    -------
+    list of dict
+        The log of `fit`.
+    """
+    N = model.config.num_patches
+
+    def loss_of_batch(batch: Tensor, generator: torch.Generator) -> Tensor:
+        x = images[batch]
+        if config.augment:
+            x = random_affine(x, generator=generator)
+        patches = patchify(x, config.patch_size)
+        mask = random_mask(len(x), N, config.mask_ratio, generator=generator)
+        return masked_mse(model(patches, mask, predict=on), patches, mask, on=on, normalized=config.normalized)
+
+    return fit(model, loss_of_batch, len(images), config, checkpoint=checkpoint, name=name)
+
+
+def _save(path: Path, model, optimizer, generator, config: TrainConfig, log: list[dict]) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": generator.get_state(),
+        "config": asdict(config),
+        "log": log,
+    }
+    partial = path.with_name(path.name + ".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)  # all or nothing: a killed run keeps its last good checkpoint
+
+
+def _resume(path: Path | None, model, optimizer, generator, config: TrainConfig) -> list[dict]:
+    if path is None or not path.exists():
+        return []
+    try:
+        state = torch.load(path, weights_only=True)
+        settings = state["config"]
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable checkpoint ({error}): delete it to start again") from error
+    if settings != asdict(config):
+        different = [key for key, value in asdict(config).items() if settings.get(key) != value]
+        raise ValueError(
+            f"{path} is of a run with other settings ({', '.join(different)}): delete it or choose another path"
+        )
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise ValueError(f"{path} is of another model ({error}): delete it or choose another path") from error
+    optimizer.load_state_dict(state["optimizer"])
+    generator.set_state(state["generator"])
+    return state["log"]

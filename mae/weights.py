@@ -1,0 +1,102 @@
+"""Save and load models without executing code (safetensors)."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mae.model import MAEConfig, MaskedAutoencoder
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for _, tensor in sorted(tensors.items()):
+        digest.update(tensor.view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save_model(model: MaskedAutoencoder, path: Path | str, *, dtype: torch.dtype | None = None) -> None:
+    """Write a model's weights and sizes to one file.
+
+    The file appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+    path : Path or str
+        Usually ending in .safetensors.
+    dtype : torch.dtype, optional
+        Store the weights in this type, such as torch.float16, to halve the file.
+    """
+    path = Path(path)
+    tensors = {
+        name: tensor.detach().cpu().to(dtype or tensor.dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    partial = path.with_name(path.name + ".partial")
+    metadata = {"config": json.dumps(asdict(model.config)), "sha256": _checksum(tensors)}
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+def load_model(path: Path | str) -> MaskedAutoencoder:
+    """Read a model written by `save_model`, in single precision, ready to evaluate.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    MaskedAutoencoder
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a complete file of this kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: train some with `python -m mae pretrain digits --out {path}`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        model = MaskedAutoencoder(MAEConfig(**json.loads(metadata["config"])))
+        model.load_state_dict(tensors)
+        if metadata.get("sha256", _checksum(tensors)) != _checksum(tensors):
+            raise ValueError(f"expected SHA-256 {metadata['sha256']}, got {_checksum(tensors)}")
+    except Exception as error:
+        raise ValueError(
+            f"{path} does not hold a masked autoencoder written by save_model, or is damaged "
+            f"({type(error).__name__}: {error}): copy it again or train anew"
+        ) from error
+    return model.eval()
+
+
+def load_pretrained(name: str) -> MaskedAutoencoder:
+    """A model that comes with this package.
+
+    Parameters
+    ----------
+    name : {"digits"}
+        The 28×28 digits model; its recipe and scores are in the .json file beside its weights.
+
+    Returns
+    -------
+    MaskedAutoencoder
+        Takes patches ``patchify(images, 4)`` of digits between 0 and 1.
+    """
+    if name != "digits":
+        raise ValueError(f'expected "digits", got {name!r}')
+    return load_model(PRETRAINED / f"{name}.safetensors")
