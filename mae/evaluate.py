@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,7 +25,7 @@ class Score:
     accuracy : float
         Share of right answers, 0 to 1.
     choice : float
-        The hyper-parameter that was chosen on a part of the training set.
+        The hyper-parameter that was chosen by cross-validation within the training set.
     predictions : ndarray, (B,)
         The predicted label of each test example.
     """
@@ -66,11 +66,11 @@ def extract_features(
     return torch.cat([z[:, 1:].mean(dim=1) if pool == "mean" else z[:, 0] for z in latents]).numpy()
 
 
-def linear_probe(train_x, train_y, test_x, test_y, choices=(0.001, 0.01, 0.1, 1.0)) -> Score:
+def linear_probe(train_x, train_y, test_x, test_y, choices=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0)) -> Score:
     """Accuracy of a linear classifier on frozen features.
 
-    Logistic regression on standardised features. Its inverse penalty C is chosen on a fifth of the training
-    set; the test split is used once, for the score.
+    Logistic regression on standardised features. Its inverse penalty C is chosen by three-fold cross-validation
+    within the training set; the test split is used once, for the score.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def nearest_neighbors(train_x, train_y, test_x, test_y, choices=(5,)) -> Score:
     train_x, test_x : array-like, (B, D)
     train_y, test_y : array-like, (B,)
     choices : sequence of int
-        Candidates for k; with more than one, the best on a fifth of the training set is taken.
+        Candidates for k; with more than one, cross-validation within the training set chooses.
 
     Returns
     -------
@@ -120,10 +120,8 @@ def _best(classifier, choices, train_x, train_y, test_x, test_y) -> Score:
         )
     choice = choices[0]
     if len(choices) > 1:
-        fit_x, held_x, fit_y, held_y = train_test_split(
-            train_x, train_y, test_size=0.2, stratify=train_y, random_state=0
-        )
-        choice = max(choices, key=lambda c: classifier(c).fit(fit_x, fit_y).score(held_x, held_y))
+        folds = StratifiedKFold(3, shuffle=True, random_state=0)
+        choice = max(choices, key=lambda c: cross_val_score(classifier(c), train_x, train_y, cv=folds).mean())
     predictions = classifier(choice).fit(train_x, train_y).predict(test_x)
     return Score(float((predictions == test_y).mean()), choice, predictions)
 

@@ -204,7 +204,7 @@ def lines(
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     # Names keep a line's height between them, from the lowest up.
     low, high = ax.get_ylim()
-    gap = (high - low) * 0.3 / (ax.figure.get_size_inches()[1] * ax.get_position().height)
+    gap = (high - low) * 0.19 / (ax.figure.get_size_inches()[1] * ax.get_position().height)
     place = -np.inf
     for value, name, color in sorted(ends):
         place = max(value, place + gap)

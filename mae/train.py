@@ -126,8 +126,8 @@ def fit(
     """
     if num_examples < 1:
         raise ValueError(f"expected at least one example, got {num_examples}")
-    matrices = [p for p in model.parameters() if p.ndim > 1 and 1 not in p.shape[:1]]
-    others = [p for p in model.parameters() if not (p.ndim > 1 and 1 not in p.shape[:1])]
+    matrices = [p for p in model.parameters() if p.ndim == 2]  # not norms, biases, and tokens (1, 1, D)
+    others = [p for p in model.parameters() if p.ndim != 2]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
