@@ -349,30 +349,17 @@ def data_flow(config: MAEConfig, mask: Mask) -> Figure:
 
 
 def density(
-    ax: Axes,
-    x: Sequence[float],
-    y: Sequence[float],
-    *,
-    xlabel: str,
-    ylabel: str = "",
-    title: str = "",
-    slopes: Mapping[str, float] | None = None,
+    ax: Axes, x: Sequence[float], y: Sequence[float], *, xlabel: str, ylabel: str = "", title: str = ""
 ) -> Axes:
-    """How often y goes with x, for more points than a scatter plot can show: darker is more (on a log scale).
+    """How often y goes with x, for more points than a scatter plot can show: darker is more, on a log scale.
 
     Parameters
     ----------
     ax : Axes
     x, y : sequence of float, (n,)
     xlabel, ylabel, title : str
-    slopes : mapping of str to float, optional
-        Straight lines through the origin, each with its name at its right end.
     """
-    shades = LinearSegmentedColormap.from_list("shades", ["#E8F1F8", VISIBLE, INK])
-    ax.hexbin(_clean(x), _clean(y), gridsize=36, bins="log", mincnt=1, cmap=shades, linewidths=0.1)
-    end = float(_clean(x).max())
-    for name, slope in (slopes or {}).items():
-        ax.plot([0, end], [0, slope * end], color=PREDICTED, linewidth=1.4)
-        ax.annotate(f" {name}", (end, slope * end), color=PREDICTED, va="center", fontweight="bold")
+    shades = LinearSegmentedColormap.from_list("shades", ["#E8F1F8", VISIBLE])
+    ax.hexbin(_clean(x), _clean(y), gridsize=26, bins="log", mincnt=1, cmap=shades, linewidths=0.1)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     return ax

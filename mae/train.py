@@ -145,6 +145,7 @@ def fit(
         desc=name,
         unit="epoch",
         leave=False,
+        disable=bool(os.environ.get("TQDM_DISABLE")),  # tqdm's notebook bar does not look at it
     )
     for epoch in bar:
         start, total_loss = time.perf_counter(), 0.0
