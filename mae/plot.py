@@ -202,6 +202,8 @@ def lines(
         ends.append([y.mean(axis=0)[-1], name, color])
     ax.grid(axis="y")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if len(x) <= 6:
+        ax.set_xticks(x)
     # Names keep a line's height between them, from the lowest up.
     low, high = ax.get_ylim()
     gap = (high - low) * 0.19 / (ax.figure.get_size_inches()[1] * ax.get_position().height)
