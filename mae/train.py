@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -87,6 +87,19 @@ def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
+def progress(iterable: Iterable, **kwargs) -> tqdm:
+    """A progress bar that vanishes when it is done, and is not drawn where the variable TQDM_DISABLE is set.
+
+    Parameters
+    ----------
+    iterable : iterable
+    **kwargs
+        Go to ``tqdm``.
+    """
+    # tqdm's bar in notebooks does not look at the variable by itself.
+    return tqdm(iterable, leave=False, disable=bool(os.environ.get("TQDM_DISABLE")), **kwargs)
+
+
 def fit(
     model: nn.Module,
     loss_of_batch: Callable[[Tensor, torch.Generator], Tensor],
@@ -138,15 +151,8 @@ def fit(
 
     steps = math.ceil(num_examples / config.batch_size)
     model.train()
-    bar = tqdm(
-        range(len(log), config.epochs),
-        initial=len(log),
-        total=config.epochs,
-        desc=name,
-        unit="epoch",
-        leave=False,
-        disable=bool(os.environ.get("TQDM_DISABLE")),  # tqdm's notebook bar does not look at it
-    )
+    epochs = range(len(log), config.epochs)
+    bar = progress(epochs, initial=len(log), total=config.epochs, desc=name, unit="epoch")
     for epoch in bar:
         start, total_loss = time.perf_counter(), 0.0
         order = torch.randperm(num_examples, generator=generator)
