@@ -9,6 +9,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from mae.losses import masked_mse
@@ -119,10 +120,11 @@ def _best(classifier, choices, train_x, train_y, test_x, test_y) -> Score:
             f"test {test_x.shape} and {test_y.shape}"
         )
     choice = choices[0]
-    if len(choices) > 1:
-        folds = StratifiedKFold(3, shuffle=True, random_state=0)
-        choice = max(choices, key=lambda c: cross_val_score(classifier(c), train_x, train_y, cv=folds).mean())
-    predictions = classifier(choice).fit(train_x, train_y).predict(test_x)
+    with threadpool_limits(1):  # the products are small: threads would wait for one another, several times as long
+        if len(choices) > 1:
+            folds = StratifiedKFold(3, shuffle=True, random_state=0)
+            choice = max(choices, key=lambda c: cross_val_score(classifier(c), train_x, train_y, cv=folds).mean())
+        predictions = classifier(choice).fit(train_x, train_y).predict(test_x)
     return Score(float((predictions == test_y).mean()), choice, predictions)
 
 
