@@ -1,0 +1,179 @@
+"""The exercises: solutions are right, stubs are open, and every wrong answer is told why it is wrong."""
+
+import ast
+import re
+import time
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from wrong_answers import WRONG
+
+from mae.exercises import CHAPTERS, EXERCISES
+from mae.exercises.engine import judge
+from mae.exercises.quiz import QUIZZES
+
+BOOK = Path(__file__).parents[1] / "book"
+SEEDS = range(20)
+FEWEST_WRONG = {"implement": 4, "find the bug": 4, "predict": 2, "choose": 2, "design": 3}
+FOLD = re.compile(r"<details><summary>(.*?)</summary>\n\n(.*?)\n\n</details>", re.S)
+
+
+@dataclass
+class Cell:
+    """One exercise as it stands in a notebook."""
+
+    notebook: str
+    stub: str
+    answer: str  # the expression that is checked
+    folds: dict[str, str]
+    setting: str  # imports and definitions of the notebook above it
+
+    @property
+    def solution(self) -> str:
+        return re.fullmatch(r"```python\n(.*?)\n```(?:\n\n.*)?", self.folds["Solution"], re.S)[1]
+
+    def run(self, source: str) -> object:
+        """The value that is checked, with `source` in place of the stub."""
+        names = {"__name__": "exercise"}
+        exec(self.setting, names)
+        exec(compile(source, f"<{self.notebook}>", "exec"), names)
+        return eval(self.answer, names)
+
+
+def imports(source: str) -> str:
+    nodes = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(map(ast.unparse, nodes))
+
+
+def cells() -> list[tuple[str, Cell]]:
+    found = []
+    for path in sorted(BOOK.glob("*.ipynb")):
+        setting, notebook = [], nbformat.read(path, as_version=4)
+        for i, cell in enumerate(notebook.cells):
+            tags = cell.metadata.get("tags", [])
+            if "exercise" in tags:
+                call = ast.parse(notebook.cells[i + 1].source).body[-1].value
+                assert call.func.id == "check" and "check" in notebook.cells[i + 1].metadata["tags"], path.name
+                id, answer = call.args[0].value, ast.unparse(call.args[1])
+                folds = dict(FOLD.findall(notebook.cells[i + 2].source))
+                found.append((id, Cell(path.name, cell.source, answer, folds, "\n".join(setting))))
+            elif cell.cell_type == "code":
+                setting.append(cell.source if "definition" in tags else imports(cell.source))
+    return found
+
+
+FOUND = cells()
+CELLS = dict(FOUND)
+BY_ID = pytest.mark.parametrize("id", list(CELLS))
+
+
+def test_every_exercise_stands_once_in_a_notebook():
+    assert sorted(id for id, _ in FOUND) == sorted(EXERCISES)
+
+
+def test_there_are_enough_of_every_kind():
+    kinds = [exercise.kind for exercise in EXERCISES.values()]
+    assert len(kinds) >= 24 and kinds.count("find the bug") >= 6
+    assert set(kinds) == {"implement", "predict", "find the bug", "choose", "design"}
+    for name in set(CHAPTERS) - {"start"}:
+        assert max(e.minutes for e in EXERCISES.values() if e.id.startswith(f"{name}.")) >= 45, name
+
+
+def test_every_chapter_has_a_quiz():
+    assert set(QUIZZES) == set(CHAPTERS) - {"start"}  # a page, not a chapter
+
+
+@BY_ID
+def test_hints_are_the_same_in_notebook_and_package(id):
+    folds = CELLS[id].folds
+    assert list(folds) == ["Hint 1", "Hint 2", "Solution"]
+    assert (folds["Hint 1"], folds["Hint 2"]) == EXERCISES[id].hints
+
+
+@BY_ID
+def test_stub_is_not_attempted(id, record_property):
+    verdict = judge(id, CELLS[id].run(CELLS[id].stub), 0)
+    assert verdict.status == "not attempted", verdict
+    record_property("exercise", (id, "stub", True))
+
+
+@BY_ID
+def test_solution_is_accepted(id, record_property):
+    longest = 0.0
+    for seed in SEEDS:
+        answer = CELLS[id].run(CELLS[id].solution)
+        start = time.perf_counter()
+        verdict = judge(id, answer, seed)
+        longest = max(longest, time.perf_counter() - start)
+        assert verdict.status == "right", f"seed {seed}: {verdict}"
+    record_property("exercise", (id, "accepted", longest))
+
+
+@BY_ID
+def test_wrong_answers_are_told_why(id, record_property):
+    answers = WRONG.get(id, [])
+    assert len(answers) >= FEWEST_WRONG[EXERCISES[id].kind], f"{len(answers)} wrong answers to {id}"
+    outcomes = []
+    for parts, name, answer in answers:
+        for seed in range(5):
+            verdict = judge(id, answer, seed)
+            if verdict.status in ("right", "not attempted"):
+                outcomes.append("accepted")
+            else:
+                outcomes.append("matching" if all(part in verdict.text for part in parts) else "other")
+            assert outcomes[-1] == "matching", f"{name}, seed {seed}: {outcomes[-1]}: {verdict}"
+    record_property("exercise", (id, "wrong", [outcomes.count(kind) for kind in ("matching", "other", "accepted")]))
+
+
+def functions() -> list[str]:
+    """Exercises whose answer is a function or a class."""
+    return [id for id in CELLS if isinstance(CELLS[id].run(CELLS[id].solution), types.FunctionType | type)]
+
+
+def altered(answer, change):
+    """The answer, with `change` applied to each of its results."""
+    if isinstance(answer, type):
+        forward = answer.forward
+        return type(answer.__name__, (answer,), {"forward": lambda self, *a, **k: change(forward(self, *a, **k), a)})
+    return lambda *a, **k: change(answer(*a, **k), a)
+
+
+def one_element(result):
+    """The result with one of its numbers changed."""
+    if isinstance(result, tuple | list):
+        return type(result)([one_element(result[0]), *result[1:]])
+    if isinstance(result, torch.Tensor):
+        result = result.detach().clone()
+        if result.dtype == torch.bool:
+            result.view(-1)[-1] ^= True
+        else:
+            result.view(-1)[-1] += 1
+        return result
+    if isinstance(result, dict):
+        key = list(result)[-1]
+        return {**result, key: one_element(result[key])}
+    return result + 1
+
+
+@pytest.mark.parametrize("id", functions())
+def test_cheating_is_rejected(id, record_property):
+    solution = CELLS[id].run(CELLS[id].solution)
+    remembered = []
+    judge(id, altered(solution, lambda result, a: remembered.append(result) or result), 0)
+    replayed = iter(remembered)
+    cheats = {
+        "zero": altered(solution, lambda result, a: 0.0),
+        "a constant tensor": altered(solution, lambda result, a: torch.zeros(2, 4)),
+        "nothing": altered(solution, lambda result, a: None),
+        "its input": altered(solution, lambda result, a: a[0] if a else None),
+        "what was right last time": altered(solution, lambda result, a: next(replayed, remembered[-1])),
+        "one element changed": altered(solution, lambda result, a: one_element(result)),
+    }
+    for name, cheat in cheats.items():
+        verdict = judge(id, cheat, 1)
+        assert verdict.status in ("wrong", "crashed"), f"{name}: {verdict}"
+    record_property("exercise", (id, "cheats", len(cheats)))
