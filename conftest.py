@@ -12,3 +12,31 @@ os.environ["MAE_PROGRESS"] = os.path.join(tempfile.gettempdir(), "mae-tests-no-s
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: one thread each is faster than several that wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests/test_exercises.py proved, one line per exercise."""
+    table = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "exercise":
+                    table.setdefault(value[0], {})[value[1]] = value[2]
+    if not table:
+        return
+    terminalreporter.section("exercises")
+    row = "{:<28}{:>6}{:>10}{:>9}{:>12}{:>8}{:>10}".format
+    terminalreporter.line("wrong answers rejected: with the matching message, with another, accepted (must be 0)")
+    terminalreporter.line(row("exercise", "seeds", "seconds", "matching", "another", "accept", "cheats"))
+    total = [0, 0, 0]
+    for id, found in sorted(table.items()):
+        wrong = found.get("wrong", [0, 0, 0])
+        total = [a + b for a, b in zip(total, wrong, strict=True)]
+        seeds, seconds = found.get("accepted", (0, 0.0))
+        terminalreporter.line(row(id, seeds, f"{seconds:.2f}", *wrong, found.get("cheats", "-")))
+    longest = max((found["accepted"][1], id) for id, found in table.items() if "accepted" in found)
+    accepted = sum("accepted" in found for found in table.values())
+    terminalreporter.line(
+        f"{len(table)} exercises, {accepted} solutions accepted; wrong answers: {total[0]} matching, {total[1]} with "
+        f"another message, {total[2]} accepted; longest check: {longest[0]:.2f} s ({longest[1]})"
+    )

@@ -11,7 +11,7 @@ from mae.exercises import principle, real, source, start, structure, summary, wh
 from mae.exercises.cards import Card, Progress, source_line
 from mae.exercises.engine import EXERCISES, Exercise, judge, untouched
 from mae.exercises.quiz import QUIZZES, Quiz
-from mae.exercises.record import record, solved
+from mae.exercises.record import remember, solved
 from mae.exercises.worker import Worker
 
 __all__ = ["CHAPTERS", "check", "hint", "progress", "quiz"]
@@ -67,7 +67,7 @@ def check(id: str, answer: object) -> Card:
     if verdict.printed:
         print(verdict.printed, end="")
     if verdict.status == "right":
-        record(id)
+        remember(id)
     return Card(found, verdict, source_line(answer, verdict.where))
 
 

@@ -449,7 +449,7 @@ def number(
     ------
     Wrong
     """
-    if isinstance(answer, Tensor | np.ndarray | np.generic) and np.size(answer) == 1:
+    if isinstance(answer, Tensor | np.ndarray | np.generic) and torch.as_tensor(answer).numel() == 1:
         answer = answer.item()
     if isinstance(answer, bool) or not isinstance(answer, int | float):
         raise Wrong(f"Expected a number for {name}, got {show(answer)}.")

@@ -52,7 +52,7 @@ def _foreign(path: Path) -> bool:
         return False
 
 
-def record(id: str) -> None:
+def remember(id: str) -> None:
     """Note that an exercise is solved. If the file can't be written, a warning says so.
 
     Parameters
