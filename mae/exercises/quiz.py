@@ -49,21 +49,23 @@ STYLE = """
 .mae-quiz fieldset { border: 1px solid #808080; border-radius: 6px; margin: 0 0 1em; padding: .4em .9em .7em; }
 .mae-quiz legend { font-weight: 600; font-size: 1em; padding: 0 .3em; float: none; width: auto; }
 .mae-quiz .option { display: grid; grid-template-columns: 1.6em 1fr; margin: .35em 0; }
-.mae-quiz input { margin-top: .35em; }
+.mae-quiz input { width: 1em; height: 1em; margin: .3em 0 0; }
 .mae-quiz label { cursor: pointer; }
 .mae-quiz .why { display: none; grid-column: 2; margin: .2em 0; border-left: 4px solid #c8553d; padding-left: .6em; }
 .mae-quiz .why.right { border-color: #2e8b57; }
 .mae-quiz input:checked ~ .why { display: block; }
+.mae-quiz output { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 """
 
 SCRIPT = """
 (function (quiz) {
-  var said = quiz.querySelector("output"), sets = quiz.querySelectorAll("fieldset");
+  var score = quiz.querySelector(".score"), said = quiz.querySelector("output");
+  var sets = quiz.querySelectorAll("fieldset").length;
   quiz.addEventListener("change", function (event) {
     var right = quiz.querySelectorAll("input:checked ~ .why.right").length;
     var done = quiz.querySelectorAll("input:checked").length;
-    said.textContent = event.target.parentNode.querySelector(".why").textContent
-      + " (" + right + " right, " + done + " of " + sets.length + " answered)";
+    score.textContent = done + " of " + sets + " answered, " + right + " right";
+    said.textContent = event.target.parentNode.querySelector(".why").textContent + " " + score.textContent;
   });
 })(document.getElementById("%s"));
 """
@@ -102,7 +104,7 @@ class Quiz:
             fields.append(f"<fieldset><legend>{i}. {inline(question.text)}</legend>{options}</fieldset>")
         return (
             f'<div class="mae-quiz" id="{id}"><style>{STYLE}</style>{"".join(fields)}'
-            f'<output aria-live="polite"></output><script>{SCRIPT % id}</script></div>'
+            f'<p class="score"></p><output aria-live="polite"></output><script>{SCRIPT % id}</script></div>'
         )
 
 
