@@ -238,6 +238,64 @@ def test_theme_can_be_switched(book, browser):
         assert visit.complaints == []
 
 
+def has(text, name):
+    """Tell whether the notebook of a page holds a text."""
+    path = ROOT / f"{name}.ipynb"
+    return path.exists() and text in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if has("mae-quiz", name)])
+def test_quiz_works_by_keyboard(book, browser, name):
+    with Visit(browser, book / f"{name}.html") as visit:
+        page = visit.page
+        questions = page.locator(".mae-quiz fieldset")
+        assert questions.count() == 5
+        page.locator(".mae-quiz input").first.focus()
+        right = 0
+        for i in range(5):
+            options = questions.nth(i).locator(".option")
+            page.keyboard.press("Space")
+            for j in range(options.count()):
+                assert options.nth(j).locator("input").is_checked()
+                shown = [why for why in options.locator(".why").all() if why.is_visible()]
+                assert [why.inner_text() for why in shown] == [options.nth(j).locator(".why").inner_text()]
+                assert shown[0].inner_text().startswith(("Right.", "No."))
+                if j < options.count() - 1:
+                    page.keyboard.press("ArrowDown")
+            right += shown[0].inner_text().startswith("Right.")
+            assert page.locator(".mae-quiz .score").inner_text() == f"{i + 1} of 5 answered, {right} right"
+            assert page.locator(".mae-quiz output").text_content().startswith(shown[0].inner_text())
+            page.keyboard.press("Tab")
+        assert visit.requests == []
+        assert visit.complaints == []
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if has("mae-quiz", name)])
+def test_quiz_explains_without_a_script(book, browser, name):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto((book / f"{name}.html").as_uri())
+    for option in page.locator(".mae-quiz .option").all():
+        option.locator("label").click()
+        assert option.locator(".why").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if has('"exercise"', name)])
+def test_hints_and_solutions_are_folded(book, browser, name):
+    with Visit(browser, book / f"{name}.html") as visit:
+        folds = visit.page.locator("main details:has(> summary)", has_text=re.compile("Hint|Solution"))
+        folds = [
+            fold for fold in folds.all() if fold.locator("summary").inner_text() in ("Hint 1", "Hint 2", "Solution")
+        ]
+        assert len(folds) >= 3 and len(folds) % 3 == 0
+        for fold in folds:
+            assert fold.get_attribute("open") is None
+            fold.locator("summary").focus()
+            visit.page.keyboard.press("Enter")
+            assert fold.locator(":scope > :not(summary)").first.is_visible()
+
+
 BROKEN_PAGE = """<!doctype html><html data-theme="light"><body style="background: #fff"><article>
 <p style="color: #ccc">faint</p><p style="color: #000; opacity: .3">see-through</p><p style="color: #000">plain</p>
 <div style="width: 900px">wide</div><img src="https://example.org/a.png"><script>console.error("no")</script>
