@@ -1,16 +1,17 @@
-"""What features are worth: nearest neighbours and a linear probe."""
+"""What features are worth: nearest neighbours, a linear probe, fine-tuning."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from torch import Tensor
+from torch import Tensor, nn
 
 from mae.losses import masked_mse
 from mae.masking import Mask
@@ -183,3 +184,79 @@ def reconstruct(model: MaskedAutoencoder, patches: Tensor, mask: Mask, paste: bo
         return model(patches, mask, predict="all")
     index = mask.hidden[:, :, None].expand(-1, -1, patches.shape[2])
     return patches.scatter(1, index, model(patches, mask))
+
+
+class Classifier(nn.Module):
+    """A pre-trained encoder with a linear classifier on its mean patch token, to be fine-tuned as a whole.
+
+    It sees all patches; nothing is hidden (He et al., 2022, appendix A.1).
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+        Its encoder is used, not copied; the decoder is left out.
+    classes : int
+    drop_path : float
+        How often the last block is skipped in training; linearly less in earlier ones (stochastic depth, Huang et
+        al., 2016).
+    generator : torch.Generator, optional
+        Draws the classifier's initial weights.
+    """
+
+    def __init__(
+        self,
+        model: MaskedAutoencoder,
+        classes: int,
+        *,
+        drop_path: float = 0.0,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        depth, width = len(model.blocks), model.config.width
+        self.patch_embed, self.cls_token, self.blocks = model.patch_embed, model.cls_token, model.blocks
+        self.register_buffer("positions", model.positions, persistent=False)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, classes)
+        nn.init.normal_(self.head.weight, std=2e-5, generator=generator)
+        nn.init.zeros_(self.head.bias)
+        self.drop = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
+
+    def forward(self, patches: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Scores of the classes.
+
+        Parameters
+        ----------
+        patches : Tensor, (B, N, P)
+        noise : Tensor, (B, depth), optional
+            Numbers between 0 and 1 that decide, in training, which examples skip which blocks.
+
+        Returns
+        -------
+        Tensor, (B, classes)
+        """
+        x = self.patch_embed(patches) + self.positions
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        for i, (block, rate) in enumerate(zip(self.blocks, self.drop, strict=True)):
+            y = block(x)
+            if self.training and rate:
+                y = x + (y - x) * ((noise[:, i, None, None] >= rate) / (1 - rate))  # the mean stays what it is
+            x = y
+        return self.head(self.norm(x[:, 1:].mean(dim=1)))
+
+
+class Finetuning(nn.Module):
+    """The loss of a classifier on a batch: patches, labels and noise → cross-entropy.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    smoothing : float
+        Share of the target that is spread over all classes.
+    """
+
+    def __init__(self, classifier: Classifier, smoothing: float = 0.0):
+        super().__init__()
+        self.classifier, self.smoothing = classifier, smoothing
+
+    def forward(self, patches: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        return F.cross_entropy(self.classifier(patches, noise), labels, label_smoothing=self.smoothing)

@@ -97,7 +97,8 @@ def progress(iterable: Iterable, **kwargs) -> tqdm:
         Go to ``tqdm``.
     """
     # tqdm's bar in notebooks does not look at the variable by itself.
-    return tqdm(iterable, leave=False, disable=bool(os.environ.get("TQDM_DISABLE")), **kwargs)
+    silent = kwargs.pop("disable", False) or bool(os.environ.get("TQDM_DISABLE"))
+    return tqdm(iterable, leave=False, disable=silent, **kwargs)
 
 
 def fit(
@@ -147,7 +148,7 @@ def fit(
     ]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
     generator = torch.Generator().manual_seed(config.seed)
-    log = _resume(checkpoint, model, optimizer, generator, config)
+    log = _resume(checkpoint, model, optimizer, generator, config, num_examples)
 
     steps = math.ceil(num_examples / config.batch_size)
     model.train()
@@ -172,7 +173,15 @@ def fit(
         log.append({"epoch": epoch + 1, "loss": total_loss / num_examples, "seconds": time.perf_counter() - start})
         bar.set_postfix(loss=f"{log[-1]['loss']:.4f}")
         if checkpoint is not None:
-            _save(checkpoint, model, optimizer, generator, config, log)
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "generator": generator.get_state(),
+                "config": asdict(config),
+                "examples": num_examples,
+                "log": log,
+            }
+            save_checkpoint(state, checkpoint)
     model.eval()
     return log
 
@@ -217,31 +226,68 @@ def pretrain(
     return fit(model, loss_of_batch, len(images), config, checkpoint=checkpoint, name=name)
 
 
-def _save(path: Path, model, optimizer, generator, config: TrainConfig, log: list[dict]) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "generator": generator.get_state(),
-        "config": asdict(config),
-        "log": log,
-    }
+def save_checkpoint(state: dict, path: Path) -> None:
+    """Write a checkpoint, all or nothing: a run that is killed, or finds the disk full, keeps its last good one.
+
+    Parameters
+    ----------
+    state : dict
+        Tensors, numbers, strings, and lists and dictionaries of them.
+    path : Path
+
+    Raises
+    ------
+    OSError
+        If it can't be written.
+    """
     partial = path.with_name(path.name + ".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)  # all or nothing: a killed run keeps its last good checkpoint
-
-
-def _resume(path: Path | None, model, optimizer, generator, config: TrainConfig) -> list[dict]:
-    if path is None or not path.exists():
-        return []
     try:
-        state = torch.load(path, weights_only=True)
-        settings = state["config"]
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch's writer turns the first into the second
+        partial.unlink(missing_ok=True)
+        cause = next((e for e in (error.__cause__, error.__context__) if isinstance(e, OSError)), error)
+        raise OSError(f"can't write {path} ({cause}): the last checkpoint is kept; make room and run again") from error
+
+
+def load_checkpoint(path: Path) -> dict | None:
+    """Read a checkpoint, without executing code; None if there is none.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    ValueError
+        If the file can't be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state["model"], state["config"]
+        return state
     except Exception as error:
         raise ValueError(f"{path} is not a readable checkpoint ({error}): delete it to start again") from error
+
+
+def _resume(path: Path | None, model, optimizer, generator, config: TrainConfig, num_examples: int) -> list[dict]:
+    state = None if path is None else load_checkpoint(path)
+    if state is None:
+        return []
+    settings = state["config"]
     if settings != asdict(config):
         different = [key for key, value in asdict(config).items() if settings.get(key) != value]
         raise ValueError(
             f"{path} is of a run with other settings ({', '.join(different)}): delete it or choose another path"
+        )
+    if state.get("examples", num_examples) != num_examples:  # checkpoints before version 0.2 don't say
+        raise ValueError(
+            f"{path} is of a run on {state['examples']} examples, not {num_examples}: delete it or choose another path"
         )
     try:
         model.load_state_dict(state["model"])

@@ -23,9 +23,11 @@ ORDER = [
     "flops",
     "fully_connected",
     "data",
+    "images",
     "train",
     "evaluate",
     "weights",
+    "trainer",
     "experiments",
     "plot",
     "notebook",
@@ -167,6 +169,7 @@ ALLOWED = {
     "__main__": {"print(", "manual_seed("},
     "data": {"manual_seed("},
     "experiments": {"manual_seed("},
+    "images": {"manual_seed("},
     "train": {"manual_seed("},
 }
 

@@ -241,10 +241,9 @@ def test_resuming_does_only_what_is_left(fresh, tiny_images, tmp_path, monkeypat
     assert not finished.training
 
 
-def fail_half_way(state, path, *args, **kwargs):
+def fail_half_way(state, file):
     """A disk that fills up while a checkpoint is written."""
-    with open(path, "wb") as file:
-        file.write(b"half a checkpoint")
+    file.write(b"half a checkpoint")
     raise OSError("no space left on device")
 
 
@@ -264,10 +263,11 @@ def test_a_failed_write_keeps_the_last_checkpoint(module, name, replacement, fre
     monkeypatch.undo()
     good = path.read_bytes()
     monkeypatch.setattr(module, name, replacement)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=r"can't write .*run\.checkpoint \(.*\): the last checkpoint is kept; make room"):
         pretrain(fresh(), tiny_images, RUN, checkpoint=path)
     monkeypatch.undo()
     assert path.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [path]  # what was written of the new one takes no room
     resumed = fresh(99)
     assert losses(pretrain(resumed, tiny_images, RUN, checkpoint=path)) == losses(log)
     assert_same_weights(resumed, whole)
@@ -284,9 +284,23 @@ def test_checkpoints_of_other_runs_are_refused(fresh, tiny_images, tmp_path):
             ValueError, match=rf"run\.checkpoint is of a run with other settings \({named}\): delete it"
         ):
             pretrain(fresh(), tiny_images, other, checkpoint=path)
+    with pytest.raises(ValueError, match=r"run\.checkpoint is of a run on 16 examples, not 15: delete it or choose"):
+        pretrain(fresh(), tiny_images[:15], config, checkpoint=path)
     wider = MaskedAutoencoder(replace(tiny_config(), width=12))
     with pytest.raises(ValueError, match=r"run\.checkpoint is of another model \((.|\n)*: delete it"):
         pretrain(wider, tiny_images, config, checkpoint=path)
+
+
+def test_checkpoints_that_do_not_count_examples_are_read(fresh, tiny_images, tmp_path):
+    """As versions before 0.2 wrote them."""
+    path, model = tmp_path / "run.checkpoint", fresh()
+    log = pretrain(model, tiny_images, RUN, checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    assert state.pop("examples") == 16
+    torch.save(state, path)
+    again = fresh(1)
+    assert pretrain(again, tiny_images, RUN, checkpoint=path) == log
+    assert_same_weights(again, model)
 
 
 class Bomb:
