@@ -1,13 +1,16 @@
 """Experiments that need more time than a notebook has: run once, stored with seeds, plotted in the chapters.
 
 ``python -m mae experiments`` fills ``results/masking.json``, one run after the other; stopped, it goes on where it was.
+`mae.ablations` does the same with other settings.
 """
 
 import json
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +18,10 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
-from mae.data import load_digits
+from mae.data import load_digits, random_affine
 from mae.evaluate import extract_features, linear_probe, nearest_neighbors
-from mae.masking import Mask, random_mask
+from mae.losses import normalize_patches
+from mae.masking import Mask, block_mask, grid_mask, random_mask
 from mae.model import MAEConfig, MaskedAutoencoder
 from mae.patches import patchify, unpatchify
 from mae.train import TrainConfig, fit
@@ -44,7 +48,7 @@ def small_config() -> MAEConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One run of the masking experiments.
+    """One run: the base setting, and what differs from it.
 
     Parameters
     ----------
@@ -56,7 +60,16 @@ class Setting:
         Share that is hidden.
     loss : {"hidden", "visible", "all"}
         Pixels that the training loss is taken on.
-    epochs, seed : int
+    epochs : int
+        0 leaves the model untrained.
+    seed : int
+    pattern : {"random", "block", "grid"}
+        How hidden patches lie; the grid hides three quarters.
+    decoder_depth, decoder_width : int
+    normalized : bool
+        Predict normalised pixels.
+    augment : {"none", "shift", "affine"}
+        Nothing, shifts only, or all of `random_affine`.
     """
 
     input: str = "drop"
@@ -65,6 +78,11 @@ class Setting:
     loss: str = "hidden"
     epochs: int = 24
     seed: int = 0
+    pattern: str = "random"
+    decoder_depth: int = 2
+    decoder_width: int = 48
+    normalized: bool = False
+    augment: str = "none"
 
     def __post_init__(self):
         if self.input not in ("drop", "zero", "token") or self.unit not in ("patch", "pixel"):
@@ -73,6 +91,12 @@ class Setting:
             raise ValueError('single pixels can only be hidden with input="zero"')
         if self.loss not in ("hidden", "visible", "all"):
             raise ValueError(f'expected loss "hidden", "visible" or "all", got {self.loss!r}')
+        if self.pattern not in ("random", "block", "grid") or self.augment not in ("none", "shift", "affine"):
+            raise ValueError(f"unknown pattern {self.pattern!r} or augmentation {self.augment!r}")
+        if self.pattern != "random" and self.unit == "pixel":
+            raise ValueError(f'single pixels are hidden at random, not with pattern="{self.pattern}"')
+        if self.pattern == "grid" and self.ratio != 0.75:
+            raise ValueError(f"a grid hides three quarters of the patches, not {self.ratio}")
 
 
 SWEEP = [
@@ -110,6 +134,17 @@ class TokenInputMAE(MaskedAutoencoder):
         return x + self.positions
 
 
+@cache
+def block_masks(ratio: float) -> Mask:
+    """4,000 masks of blocks to choose from: to draw them anew for every batch takes half as long as training.
+
+    Parameters
+    ----------
+    ratio : float
+    """
+    return block_mask(4000, small_config().grid, ratio, generator=torch.Generator().manual_seed(0))
+
+
 def draw_hidden(setting: Setting, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Mask | None]:
     """Draw what is hidden.
 
@@ -129,7 +164,13 @@ def draw_hidden(setting: Setting, patches: Tensor, generator: torch.Generator) -
     B, N, P = patches.shape
     if setting.unit == "pixel":
         return random_mask(B, N * P, setting.ratio, generator=generator).is_hidden.view(B, N, P), None
-    mask = random_mask(B, N, setting.ratio, generator=generator)
+    if setting.pattern == "random":
+        mask = random_mask(B, N, setting.ratio, generator=generator)
+    elif setting.pattern == "block":
+        masks = block_masks(setting.ratio)
+        mask = masks[torch.randint(len(masks), (B,), generator=generator)]
+    else:
+        mask = grid_mask(B, small_config().grid)
     return mask.is_hidden[:, :, None].expand(-1, -1, P), mask
 
 
@@ -179,6 +220,86 @@ def copy_nearest(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     return np.stack(filled)
 
 
+def train(setting: Setting) -> MaskedAutoencoder:
+    """Train one model on the 4,000 training digits.
+
+    Parameters
+    ----------
+    setting : Setting
+    """
+    images = load_digits("train").images
+    config = replace(small_config(), decoder_depth=setting.decoder_depth, decoder_width=setting.decoder_width)
+    kind = TokenInputMAE if setting.input == "token" else MaskedAutoencoder
+    model = kind(config, generator=torch.Generator().manual_seed(setting.seed))
+    strength = {"none": {}, "shift": {"degrees": 0, "scale": 0}, "affine": {}}[setting.augment]
+
+    def loss_of_batch(batch: Tensor, generator: torch.Generator) -> Tensor:
+        x = images[batch]
+        if setting.augment != "none":
+            x = random_affine(x, generator=generator, **strength)
+        patches = patchify(x, PATCH)
+        hidden, mask = draw_hidden(setting, patches, generator)
+        weight = {"hidden": hidden, "visible": ~hidden, "all": torch.ones_like(hidden)}[setting.loss]
+        target = normalize_patches(patches)[0] if setting.normalized else patches
+        error = (predict_all(model, setting, patches, hidden, mask) - target) ** 2
+        return (error * weight).sum() / weight.sum()
+
+    if setting.epochs:
+        options = TrainConfig(epochs=setting.epochs, seed=setting.seed)
+        fit(model, loss_of_batch, len(images), options, name=f"{setting.input}, {setting.ratio}")
+    return model
+
+
+def reconstruction(model: MaskedAutoencoder, setting: Setting) -> dict:
+    """Mean squared errors on hidden pixels of the test digits.
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+    setting : Setting
+        What it was trained with, and what is hidden now.
+
+    Returns
+    -------
+    dict
+        ``error`` of the model; ``mean_image`` and ``nearest_pixel``: of two baselines on the same pixels.
+    """
+    train_images, test_images = (load_digits(split).images for split in ("train", "test"))
+    patches = patchify(test_images, PATCH)
+    hidden, mask = draw_hidden(setting, patches, torch.Generator().manual_seed(1000))
+    with torch.inference_mode():
+        prediction = predict_all(model, setting, patches, hidden, mask)
+    images = test_images[:, 0].numpy()
+    hidden_pixels = unpatchify(hidden.float(), PATCH, 28)[:, 0].bool().numpy()
+
+    def error(guess) -> float:
+        return float(np.mean((np.broadcast_to(guess, images.shape) - images)[hidden_pixels] ** 2))
+
+    return {
+        "error": error(unpatchify(prediction, PATCH, 28)[:, 0].numpy()),
+        "mean_image": error(train_images.mean(dim=(0, 1)).numpy()),
+        "nearest_pixel": error(copy_nearest(images, hidden_pixels)),
+    }
+
+
+def frozen_features(model: MaskedAutoencoder) -> dict:
+    """Accuracy on the test digits with features of unmasked images.
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+
+    Returns
+    -------
+    dict
+        ``probe`` and ``neighbors``: of a linear probe and of five nearest neighbours.
+    """
+    parts = [load_digits(split) for split in ("train", "test")]
+    features = [extract_features(model, patchify(part.images, PATCH)) for part in parts]
+    data = features[0], parts[0].labels, features[1], parts[1].labels
+    return {"probe": linear_probe(*data).accuracy, "neighbors": nearest_neighbors(*data).accuracy}
+
+
 def run(setting: Setting) -> dict:
     """Train one model, then measure it on the 1,000 test digits.
 
@@ -189,65 +310,30 @@ def run(setting: Setting) -> dict:
     Returns
     -------
     dict
-        ``error``: mean squared error on hidden pixels; ``mean_image`` and ``nearest_pixel``: the same for two
-        baselines on the same pixels; ``probe`` and ``neighbors``: accuracy of a linear probe and of five nearest
-        neighbours on features of unmasked images; ``seconds``: training time.
+        What `reconstruction` and `frozen_features` return, and ``seconds``: training time.
     """
-    train, test = load_digits("train"), load_digits("test")
-    train_patches, test_patches = patchify(train.images, PATCH), patchify(test.images, PATCH)
-    kind = TokenInputMAE if setting.input == "token" else MaskedAutoencoder
-    model = kind(small_config(), generator=torch.Generator().manual_seed(setting.seed))
-
-    def loss_of_batch(batch: Tensor, generator: torch.Generator) -> Tensor:
-        patches = train_patches[batch]
-        hidden, mask = draw_hidden(setting, patches, generator)
-        weight = {"hidden": hidden, "visible": ~hidden, "all": torch.ones_like(hidden)}[setting.loss]
-        error = (predict_all(model, setting, patches, hidden, mask) - patches) ** 2
-        return (error * weight).sum() / weight.sum()
-
     start = time.perf_counter()
-    fit(
-        model,
-        loss_of_batch,
-        len(train),
-        TrainConfig(epochs=setting.epochs, seed=setting.seed),
-        name=f"{setting.input}, {setting.ratio}",
-    )
+    model = train(setting)
     seconds = time.perf_counter() - start
-
-    hidden, mask = draw_hidden(setting, test_patches, torch.Generator().manual_seed(1000))
-    with torch.inference_mode():
-        prediction = predict_all(model, setting, test_patches, hidden, mask)
-    images = test.images[:, 0].numpy()
-    hidden_pixels = unpatchify(hidden.float(), PATCH, 28)[:, 0].bool().numpy()
-
-    def error(guess) -> float:
-        return float(np.mean((np.broadcast_to(guess, images.shape) - images)[hidden_pixels] ** 2))
-
-    features = [extract_features(model, patches) for patches in (train_patches, test_patches)]
-    data = features[0], train.labels, features[1], test.labels
-    return {
-        "error": error(unpatchify(prediction, PATCH, 28)[:, 0].numpy()),
-        "mean_image": error(train.images.mean(dim=(0, 1)).numpy()),
-        "nearest_pixel": error(copy_nearest(images, hidden_pixels)),
-        "probe": linear_probe(*data).accuracy,
-        "neighbors": nearest_neighbors(*data).accuracy,
-        "seconds": seconds,
-    }
+    return {**reconstruction(model, setting), **frozen_features(model), "seconds": seconds}
 
 
-def run_all(path: Path = RESULTS) -> None:
-    """Run what is not yet in the file of results; each run is stored as soon as it is done.
+def run_missing(settings: Sequence[Setting], measure: Callable[[Setting], dict], path: Path) -> None:
+    """Run what is not yet in a file of results; each run is stored as soon as it is done.
 
     Parameters
     ----------
+    settings : sequence of Setting
+        In this order.
+    measure : callable
+        Such as `run`.
     path : Path
     """
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    for setting in SWEEP:
+    for setting in settings:
         if any(Setting(**row["setting"]) == setting for row in rows):
             continue
-        rows.append({"setting": asdict(setting), **run(setting)})
+        rows.append({"setting": asdict(setting), **measure(setting)})
         versions = {
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -256,6 +342,16 @@ def run_all(path: Path = RESULTS) -> None:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n")
         os.replace(partial, path)
+
+
+def run_all(path: Path = RESULTS) -> None:
+    """Run the experiments on masking that are missing.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    run_missing(SWEEP, run, path)
 
 
 def stored(**wanted) -> list[dict]:
