@@ -322,7 +322,7 @@ def _mse(a: Tensor, b: Tensor) -> Tensor:
         "`patches` has N places, `decoded` has 1 + N. The same index means the same place only when both begin with "
         "place 0.",
     ),
-    then="train the model below with the faulty loss: does the curve look any different?",
+    then="say in which direction the pictures slip, and what becomes of the end of a row of patches.",
 )
 def bug_targets(answer, generator: torch.Generator) -> str:
     """The class token goes before places are picked."""
