@@ -27,6 +27,9 @@ ORDER = [
     "train",
     "evaluate",
     "weights",
+    "download",
+    "official",
+    "hugging_face",
     "trainer",
     "experiments",
     "plot",
@@ -144,7 +147,7 @@ def test_only_plot_imports_plotting(name):
 def test_importing_is_silent_and_seeds_nothing():
     check = """
 import json, random, sys
-import numpy, torch
+import numpy, sklearn.linear_model, torch  # scikit-learn imports rich where it is installed, and that draws a number
 warnings = []
 def states():
     return [random.getstate()[1], numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
