@@ -837,11 +837,11 @@ add_quiz(
         "Why must the mask come before the encoder?",
         (
             Option(
-                "Because the encoder runs faster on fewer patches.",
+                "Because the encoder runs faster on the visible quarter than on all patches.",
                 "It does, but that is a gain on top. Even where time costs nothing, encoding first breaks the task.",
             ),
             Option(
-                "Because blocks mix their tokens: what is encoded with the hidden patches carries their content.",
+                "Because blocks mix tokens: what is encoded beside hidden patches tells of them.",
                 "After one block of attention each visible token has looked at every other one. The task would be to "
                 "un-mix, and nothing about the data need be learned.",
                 True,
@@ -852,7 +852,7 @@ add_quiz(
                 "leak begins where tokens look at each other.",
             ),
             Option(
-                "Because the decoder has to know which patches are hidden.",
+                "Because the decoder has to know which patches are hidden, and where they belong.",
                 "It has to, in either order: the mask says where mask tokens go. That is no reason for the order.",
             ),
         ),
@@ -885,21 +885,22 @@ add_quiz(
         "All hidden places get the same mask token. How can the model predict different patches there?",
         (
             Option(
-                "The position added to it differs, and with it what each place gathers from the visible tokens.",
-                "Equal tokens with unequal positions ask different questions in attention.",
+                "The position that is added to it differs from place to place.",
+                "Equal tokens with unequal positions ask different questions in attention, and so gather different "
+                "things from the visible tokens.",
                 True,
             ),
             Option(
-                "There is one learned mask token for each place.",
+                "Each hidden place has a learned mask token of its own.",
                 "There is one vector for all places. One for each would do the work of a position, and would have to "
                 "learn it.",
             ),
             Option(
-                "The mask token is drawn at random each time.",
+                "The mask token is drawn anew at random for each place.",
                 "It is learned and then fixed; noise would tell places apart, but not say where they are.",
             ),
             Option(
-                "The last linear map has a bias for each place.",
+                "The last linear map has a bias of its own for each place.",
                 "That map is the same at every place, bias included: equal tokens would give equal patches.",
             ),
         ),
@@ -931,13 +932,13 @@ add_quiz(
         "You keep the patch and double both sides of the image. What happens to the cost of one block on all patches?",
         (
             Option(
-                "It doubles.",
+                "It doubles, since each side of the grid doubles.",
                 "The number of patches grows with the area: twice the height and twice the width.",
             ),
             Option(
-                "It grows about fourfold, and the quadratic part of attention about sixteenfold.",
-                "Four times the tokens: `24 T D²` grows with T, `4 T² D` with its square. Which of the two counts "
-                "more depends on T and D.",
+                "It grows about fourfold, and one part of it sixteenfold.",
+                "Four times the tokens: `24 T D²` grows with T, and `4 T² D`, scores and weighted sums, with its "
+                "square. Which of the two counts more depends on T and D.",
                 True,
             ),
             Option(
