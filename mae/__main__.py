@@ -321,6 +321,13 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_all()
 
 
+def _run_ablations(args: argparse.Namespace) -> None:
+    """Run the stored ablations that are missing."""
+    from mae.ablations import run_ablations
+
+    run_ablations()
+
+
 class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong."""
 
@@ -375,15 +382,19 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     digits = PRETRAINED / "digits.safetensors"
 
-    def command(name: str, run, what: str, more: str = "") -> argparse.ArgumentParser:
+    def command(name: str, arguments: str, run, what: str, more: str = "") -> argparse.ArgumentParser:
         form = argparse.RawDescriptionHelpFormatter
         text = f"{what[0].upper()}{what[1:]}.\n\n{more}".strip()
-        added = commands.add_parser(name, help=what, description=text, formatter_class=form, allow_abbrev=False)
+        usage = f"python -m mae {name} {arguments}[options]"
+        added = commands.add_parser(
+            name, usage=usage, help=what, description=text, formatter_class=form, allow_abbrev=False
+        )
         added.set_defaults(run=run)
         return added
 
     p = command(
         "pretrain",
+        "DATA --out RUN ",
         _run_pretrain,
         "pre-train a model on a folder of images or on the digits",
         "python -m mae pretrain PHOTOS --out RUN                       all images in PHOTOS and below it\n"
@@ -401,6 +412,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
     p = command(
         "finetune",
+        "DATA --weights FILE --out RUN ",
         _run_finetune,
         "train a classifier from pre-trained weights, or from scratch",
         "DATA holds one folder of images for each class; or train and val, and in each of them the classes. Without\n"
@@ -418,13 +430,20 @@ def _make_parser() -> argparse.ArgumentParser:
     p.add_argument("--drop-path", type=float, metavar="X", help="how often the last block is skipped (default: 0.1)")
     p.add_argument("--smoothing", type=float, metavar="X", help="of the labels (default: 0.1)")
 
-    p = command("probe", _run_probe, "score a linear classifier on frozen features, on held-out images")
+    p = command(
+        "probe", "DATA --weights FILE ", _run_probe, "score a linear classifier on frozen features, on held-out images"
+    )
     p.add_argument("data", metavar="DATA", help="a folder with a folder for each class, or `digits`; as for finetune")
     p.add_argument("--weights", type=Path, default=digits, metavar="FILE", help="default: the digits model")
     p.add_argument("--pool", choices=["mean", "class"], default="mean", help="which tokens (default: mean of patches)")
     p.add_argument("--workers", type=int, default=0, metavar="N", help="processes that prepare images (default: 0)")
 
-    p = command("reconstruct", _run_reconstruct, "hide patches of an image and draw what a model makes of it")
+    p = command(
+        "reconstruct",
+        "IMAGE --out FILE.png ",
+        _run_reconstruct,
+        "hide patches of an image and draw what a model makes of it",
+    )
     p.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG or PNG file")
     p.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="input, masked, rebuilt: side by side")
     p.add_argument("--weights", type=Path, default=digits, metavar="FILE", help="default: the digits model")
@@ -432,7 +451,8 @@ def _make_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, metavar="N", help="which patches (default: 0)")
     p.add_argument("--invert", action="store_true", help="dark ink on light paper, for the digits model")
 
-    command("experiments", _run_experiments, "run the stored experiments that are missing")
+    command("experiments", "", _run_experiments, "run the stored experiments of chapters 1 and 3 that are missing")
+    command("ablate", "", _run_ablations, "run the stored ablations that are missing")
     return parser
 
 

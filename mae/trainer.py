@@ -230,7 +230,7 @@ def plan(examples: int, settings: Settings, first: int, world: World, accumulate
         parts = batch.tensor_split(world.size * accumulate)
         for part in parts[world.rank * accumulate : (world.rank + 1) * accumulate]:
             # Processes keep step with one another: one without a share computes an example that does not count.
-            yield [(epoch, i, 1 / len(batch)) for i in part.tolist()] or [(epoch, int(batch[0]), 0.0)]
+            yield [(epoch, index, 1 / len(batch)) for index in part.tolist()] or [(epoch, int(batch[0]), 0.0)]
 
 
 def _distribute(task: nn.Module, world: World, shard: bool) -> nn.Module:

@@ -19,8 +19,9 @@ import mae.__main__ as command
 from mae.data import Digits, load_digits
 from mae.evaluate import extract_features, linear_probe, nearest_neighbors, reconstruct
 from mae.images import centre_crop, to_image, to_tensor
-from mae.masking import Mask
-from mae.model import MaskedAutoencoder, digits_config
+from mae.losses import normalize_patches
+from mae.masking import Mask, random_mask
+from mae.model import MAEConfig, MaskedAutoencoder, digits_config
 from mae.patches import patchify, unpatchify
 from mae.weights import PRETRAINED, load_model, save_model
 
@@ -135,7 +136,7 @@ def test_a_wrong_option_is_named_in_one_line(arguments, said, prog, capsys):
     assert line.endswith(f"`python -m mae{prog} --help` lists what can be given")
 
 
-@pytest.mark.parametrize("name", ["pretrain", "finetune", "probe", "reconstruct", "experiments"])
+@pytest.mark.parametrize("name", ["pretrain", "finetune", "probe", "reconstruct", "experiments", "ablate"])
 def test_help_explains_each_command_and_option(name, capsys):
     with pytest.raises(SystemExit) as stop:
         command.main([name, "--help"])
@@ -153,6 +154,13 @@ def test_experiments_run_what_is_missing(monkeypatch):
     calls = []
     monkeypatch.setattr("mae.experiments.run_all", lambda: calls.append(1))
     assert command.main(["experiments"]) == 0
+    assert calls == [1]
+
+
+def test_ablate_runs_what_is_missing(monkeypatch):
+    calls = []
+    monkeypatch.setattr("mae.ablations.run_ablations", lambda: calls.append(1))
+    assert command.main(["ablate"]) == 0
     assert calls == [1]
 
 
@@ -303,6 +311,35 @@ def test_a_reconstruction_shows_input_what_is_seen_and_what_is_made_of_it(pretra
     assert (sheet[7::14, 464 + 7 :: 14] == wanted).all()
     assert command.main([*arguments, "--seed", "1"]) == 0
     assert (np.asarray(Image.open(out)) != sheet).any()
+
+
+def test_normalised_predictions_are_drawn_without_looking_at_the_truth(tmp_path, monkeypatch, seeded):
+    """A published file is read by its own reader; what is hidden does not change the picture of what is rebuilt."""
+    config = MAEConfig(grid=(2, 2), patch_values=192, width=8, depth=1, heads=2, decoder_width=8, decoder_depth=1,
+                       decoder_heads=2)  # fmt: skip
+    model = MaskedAutoencoder(config, generator=seeded(0)).eval()
+    model.normalized = True
+    monkeypatch.setattr("mae.official.read_official", lambda path: model)
+    pixels = torch.randint(0, 256, (16, 16, 3), generator=seeded(1), dtype=torch.uint8).numpy()
+    mask = random_mask(1, 4, 0.75, generator=seeded(0))
+    i, j = divmod(int(mask.hidden[0, 1]), 2)
+    other = pixels.copy()
+    other[8 * i : 8 * i + 8, 8 * j : 8 * j + 8] = 255
+    sheets = []
+    for name, image in (("a", pixels), ("b", other)):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+        arguments = ["reconstruct", str(tmp_path / f"{name}.png"), "--weights", "mae_visualize.pth", "--out"]
+        assert command.main([*arguments, str(tmp_path / "out.png")]) == 0
+        sheets.append(np.asarray(Image.open(tmp_path / "out.png")))
+    assert (sheets[0] != sheets[1])[:, :224].any()
+    assert (sheets[0] == sheets[1])[:, 232:].all()
+    rebuilt = sheets[0][7::14, 464 + 7 :: 14].reshape(2, 8, 2, 8, 3)
+    _, mean, std = normalize_patches(patchify(to_tensor(Image.fromarray(pixels))[None], 8))
+    k = int(mask.visible)
+    with torch.inference_mode():
+        prediction = model(patchify(to_tensor(Image.fromarray(pixels))[None], 8), mask)[0, 1]
+    wanted = to_image(unpatchify((prediction * std[0, k] + mean[0, k])[None, None], 8, 8)[0])
+    assert np.abs(rebuilt[i, :, j].astype(int) - np.asarray(wanted)).max() <= 1
 
 
 @pytest.mark.parametrize(
