@@ -416,7 +416,7 @@ def bug_mask(answer, generator: torch.Generator) -> str:
     "A doctor's first question",
     minutes=5,
     hints=(
-        "Training and test loss are the same. Which two of the four cures can't help, then?",
+        "Training and test loss are the same. Which cure is for a model that does well on its training data only?",
         "What is the floor of a ReLU for readings of mean 0 and variance 1 whose two sides look alike?",
     ),
     then="write down what the two losses would look like if each of the other three cures were the right one.",
@@ -633,7 +633,7 @@ add_quiz(
                 "A ReLU is open above. A sigmoid ends at 1, so large targets are lost as well.",
             ),
             Option(
-                "None, since a sigmoid has a gradient everywhere",
+                "Nothing bad, since a sigmoid has a gradient everywhere",
                 "A gradient everywhere keeps units from dying. It doesn't extend the range of the output.",
             ),
         ),
@@ -642,11 +642,11 @@ add_quiz(
         "The target is the image plus noise of mean zero, drawn anew at each step. What does a squared error teach?",
         (
             Option(
-                "Half of the image",
+                "Half of the image, as a second mask does",
                 "Half came from a target that is zero half of the time. This target is the image on average.",
             ),
             Option(
-                "The image plus the usual noise",
+                "The image plus the noise that is usual at each pixel",
                 "The noise of the next step can't be told from the input. All that can be learned of it is its mean.",
             ),
             Option(
@@ -702,7 +702,7 @@ add_quiz(
         "What has happened?",
         (
             Option(
-                "The output has a floor",
+                "The last layer gives the output a floor",
                 "A floor holds on training data too; there the loss is near zero.",
             ),
             Option(
@@ -711,11 +711,11 @@ add_quiz(
                 True,
             ),
             Option(
-                "The test masks are harder",
+                "The masks on the test data happened to be harder",
                 "Masks are drawn in the same way for both. A difference that large comes from the examples.",
             ),
             Option(
-                "It needs more steps",
+                "It has not been trained for enough steps yet",
                 "More steps lower a training loss that is low already, and can only harm on new examples.",
             ),
         ),
