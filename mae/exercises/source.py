@@ -642,7 +642,7 @@ add_quiz(
         "The target is the image plus noise of mean zero, drawn anew at each step. What does a squared error teach?",
         (
             Option(
-                "Half of the image, as a second mask does",
+                "Half of the image, as with a second mask",
                 "Half came from a target that is zero half of the time. This target is the image on average.",
             ),
             Option(
