@@ -146,7 +146,7 @@ def from_official(
     _compare(weights, to_official(model, weights["patch_embed.proj.weight"].shape[1]))
     model.to_empty(device="cpu")
 
-    state = {name: tensor.float() for name, tensor in weights.items()}
+    state = dict(weights)
     for name in ("positions", "decoder_positions")[: 1 if kind is Encoder else 2]:
         buffer = getattr(model, name)
         buffer.copy_(_checked(state.pop(name.replace("positions", "pos_embed")), config.grid))
@@ -221,7 +221,7 @@ def _compare(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 def _checked(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The positions of the patches, if they are the fixed ones beyond float rounding."""
+    """The positions of the patches, if they are the fixed ones but for rounding."""
     expected = sincos_positions(grid, table.shape[2])
     if not table.any():
         raise ValueError(
@@ -229,7 +229,7 @@ def _checked(table: Tensor, grid: tuple[int, int]) -> Tensor:
             "transformers from 4.52 leave it so in a model made from scratch. Set it before training, and save again"
         )
     difference = max(table[0, 0].abs().max().item(), (table[0, 1:] - expected).abs().max().item())
-    if not difference <= 1e-5:
+    if not difference <= max(1e-5, torch.finfo(table.dtype).eps):
         raise ValueError(
             f"the table of positions differs by {difference:.2g} from the fixed sine-cosine positions of a "
             f"{grid[0]}×{grid[1]} grid, a class token's zeros in front: learned or interpolated positions can't be read"

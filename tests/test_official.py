@@ -168,10 +168,11 @@ def test_other_channels_and_grids(seeded, tmp_path):
     assert "expected square patches of 3 channels, got 16 values" in message(to_official, model)
 
 
-def test_half_precision_is_read_as_single(weights):
-    model = from_official({name: tensor.half() for name, tensor in weights.items() if "pos" not in name} | {
-        name: tensor for name, tensor in weights.items() if "pos" in name}, **HEADS)  # fmt: skip
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_read_as_single(weights, dtype):
+    model = from_official({name: tensor.to(dtype) for name, tensor in weights.items()}, **HEADS)
+    assert {tensor.dtype for tensor in (*model.parameters(), *model.buffers())} == {torch.float32}
+    assert torch.equal(model.norm.weight, weights["norm.weight"].to(dtype).float())
 
 
 def test_weights_are_copied_not_shared(weights):
