@@ -452,7 +452,8 @@ def number(
     if isinstance(answer, Tensor | np.ndarray | np.generic) and torch.as_tensor(answer).numel() == 1:
         answer = answer.item()
     if isinstance(answer, bool) or not isinstance(answer, int | float):
-        raise Wrong(f"Expected a number for {name}, got {show(answer)}.")
+        given = repr(answer) if isinstance(answer, str) else show(answer)
+        raise Wrong(f"Expected a number for {name}, got {given}.")
     if abs(answer - expected) <= tolerance:
         return
     for message, value in mistakes.items():
@@ -481,6 +482,6 @@ def choice(answer: object, right: str, wrong: Mapping[str, str], *, name: str = 
     letters = sorted([right, *wrong])
     given = answer.strip().lower() if isinstance(answer, str) else answer
     if given not in letters:
-        raise Wrong(f"Expected one of {', '.join(map(repr, letters))} for {name}, got {show(answer)}.")
+        raise Wrong(f"Expected one of {', '.join(map(repr, letters))} for {name}, got {answer!r}.")
     if given != right:
         raise Wrong(wrong[given], {name: given})
