@@ -317,20 +317,7 @@ def linear_probe(answer, generator: torch.Generator) -> str:
     right = [0.003, 30.0]
     results = [_three_results(answer, case) for case in cases]
     honest = [{c: _fitted(_by(lambda x, new_x: x), *_sides(case), c) for c in case["choices"]} for case in cases]
-    for case, (c, predictions, _), expected in zip(cases, results, honest, strict=True):
-        labels = next(expected[d] for d in case["choices"] if d != c)  # another C is right on all of these
-        c_2, predictions_2, _ = _three_results(answer, {**case, "test_y": labels})
-        if c_2 != c:
-            raise Wrong(
-                "C changes when only the test labels change. Whatever you choose on the test split makes its score too "
-                "good: choose within the training split.",
-                {"C": c, "C with other test labels": c_2},
-            )
-        if changed := int((predictions_2 != predictions).sum()):
-            raise Wrong(
-                "The predictions change when only the test labels change: the probe was fitted to test examples.",
-                {"predictions that change": changed, "of": len(predictions)},
-            )
+    _ignores_test_labels(answer, cases[0], results[0], honest[0])
     differ = [int((p != expected[c]).sum()) for (c, p, _), expected in zip(results, honest, strict=True)]
     if any(differ):
         for message, scaling in SCALINGS.items():
@@ -339,21 +326,9 @@ def linear_probe(answer, generator: torch.Generator) -> str:
                 for case, (c, predictions, _) in zip(cases, results, strict=True)
             ):
                 raise Wrong(message, {"predictions that differ": max(differ), "of": len(results[0][1])})
-    x, y = np.eye(40), torch.randperm(40, generator=generator).numpy() % 2  # examples that have nothing in common
-    known = _three_results(answer, dict(zip(cases[0], (x, y, x, y, cases[0]["choices"]), strict=True)))[1]
-    if unknown := int((known != y).sum()):
-        raise Wrong(
-            "Some training examples have no influence on the result. Once C is chosen, fit to all of them.",
-            {"training examples": 40, "known": 40 - unknown},
-        )
+    _takes_examples_one_by_one(answer, cases[1], results[1])
+    _fits_to_all(answer, cases[0], generator)
     for case, (c, predictions, accuracy), expected, wanted in zip(cases, results, honest, right, strict=True):
-        few = _three_results(answer, {**case, "test_x": case["test_x"][:5], "test_y": case["test_y"][:5]})[1]
-        if not same(few, predictions[:5], 0, 0):
-            raise Wrong(
-                "The predictions of five examples change when the others are not tested with them. Something is "
-                "learned from the test features.",
-                {"alone": few, "with the others": predictions[:5]},
-            )
         if c != wanted:
             raise Wrong(
                 "You chose the C that fits the training examples best. With many features, the weakest penalty always "
@@ -378,6 +353,46 @@ def linear_probe(answer, generator: torch.Generator) -> str:
         "In two data sets, one for a strong and one for a weak penalty, C and predictions stay the same whatever the "
         "test labels are and whichever examples are tested together."
     )
+
+
+def _ignores_test_labels(answer: Callable, case: dict, result: tuple, honest: dict[float, np.ndarray]) -> None:
+    """Other test labels, on all of which another C is right, change neither C nor predictions."""
+    c, predictions, _ = result
+    labels = next(honest[d] for d in case["choices"] if d != c)
+    c_2, predictions_2, _ = _three_results(answer, {**case, "test_y": labels})
+    if c_2 != c:
+        raise Wrong(
+            "C changes when only the test labels change. Whatever you choose on the test split makes its score too "
+            "good: choose within the training split.",
+            {"C": c, "C with other test labels": c_2},
+        )
+    if changed := int((predictions_2 != predictions).sum()):
+        raise Wrong(
+            "The predictions change when only the test labels change: the probe was fitted to test examples.",
+            {"predictions that change": changed, "of": len(predictions)},
+        )
+
+
+def _takes_examples_one_by_one(answer: Callable, case: dict, result: tuple) -> None:
+    """Five test examples are predicted alone as they are with the others."""
+    few = _three_results(answer, {**case, "test_x": case["test_x"][:5], "test_y": case["test_y"][:5]})[1]
+    if not same(few, result[1][:5], 0, 0):
+        raise Wrong(
+            "The predictions of five examples change when the others are not tested with them. Something is learned "
+            "from the test features.",
+            {"alone": few, "with the others": result[1][:5]},
+        )
+
+
+def _fits_to_all(answer: Callable, case: dict, generator: torch.Generator) -> None:
+    """Where examples have nothing in common, those are known that were fitted."""
+    x, y = np.eye(40), torch.randperm(40, generator=generator).numpy() % 2
+    known = _three_results(answer, dict(zip(case, (x, y, x, y, case["choices"]), strict=True)))[1]
+    if unknown := int((known != y).sum()):
+        raise Wrong(
+            "Some training examples have no influence on the result. Once C is chosen, fit to all of them.",
+            {"training examples": 40, "known": 40 - unknown},
+        )
 
 
 def _sides(case: dict) -> tuple:
