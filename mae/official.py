@@ -445,8 +445,8 @@ def rebuild(model: MaskedAutoencoder, images: Tensor, mask: Mask) -> Tensor:
     """
     if getattr(model, "normalized", False) and not isinstance(model, Encoder):
         raise ValueError(
-            "this model predicts normalised pixels: every patch with mean 0 and variance 1, so its colours and "
-            'contrasts are not in the prediction. Take the variant "visualize", which predicts pixels, for pictures'
+            "this model predicts normalised pixels: every patch with mean 0 and variance 1, so its brightness and "
+            'contrast are not in the prediction. Take the variant "visualize", which predicts pixels, for pictures'
         )
     side = math.isqrt(model.config.patch_values // 3)
     patches = patchify(standardize(images), side)
