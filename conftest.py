@@ -34,7 +34,8 @@ def pytest_terminal_summary(terminalreporter):
         total = [a + b for a, b in zip(total, wrong, strict=True)]
         seeds, seconds = found.get("accepted", (0, 0.0))
         terminalreporter.line(row(id, seeds, f"{seconds:.2f}", *wrong, found.get("cheats", "-")))
-    longest = max((found["accepted"][1], id) for id, found in table.items() if "accepted" in found)
+    times = [(found["accepted"][1], id) for id, found in table.items() if "accepted" in found]
+    longest = max(times, default=(0.0, "-"))
     accepted = sum("accepted" in found for found in table.values())
     terminalreporter.line(
         f"{len(table)} exercises, {accepted} solutions accepted; wrong answers: {total[0]} matching, {total[1]} with "

@@ -229,8 +229,14 @@ def show(value: object) -> str:
         return _nested(value.detach().tolist())
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return "(" + ", ".join(map(show, value)) + ("," if len(value) == 1 else "") + ")"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list) and any(isinstance(item, Tensor | np.ndarray) for item in value):
+        return "[" + ", ".join(map(show, value)) + "]"
     if isinstance(value, list | float):
         return _nested(value)
+    if value is ...:
+        return "`...`"
     text = str(value)
     return text if len(text) <= 300 else text[:297] + "..."
 
