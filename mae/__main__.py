@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from PIL import Image, ImageOps
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -74,6 +75,7 @@ FINETUNE = {
     "smoothing": 0.1,
     "epochs": 50,
 }
+FINETUNE_DIGITS = {"base_learning_rate": 4e-3, "layer_decay": 0.75}
 
 
 def digits_scores(path: Path) -> dict[str, float]:
@@ -207,7 +209,8 @@ def _run_finetune(args: argparse.Namespace) -> None:
     if args.out.suffix:
         raise ValueError(f"expected --out FOLDER, for scores, log and checkpoints, got {args.out}")
     scratch = {} if args.weights else {"layer_decay": 1.0, "drop_path": 0.0}
-    options = _chosen(args, DIGITS if args.data == "digits" else FOLDER, FINETUNE, scratch)
+    usual = DIGITS | FINETUNE | FINETUNE_DIGITS if args.data == "digits" else FOLDER | FINETUNE
+    options = _chosen(args, usual, scratch)
     if args.weights and (sizes := sorted(_chosen(args).keys() & SIZE_OPTIONS)):
         raise ValueError(f"the weights fix the model: --{sizes[0].replace('_', '-')} goes with --from-scratch only")
     model = _load_weights(args.weights) if args.weights else None
@@ -425,8 +428,13 @@ def _make_parser() -> argparse.ArgumentParser:
         "--weights", type=Path, metavar="FILE", help="pre-trained weights, such as RUN/model.safetensors"
     )
     start.add_argument("--from-scratch", action="store_true", help="random weights: what pre-training is compared with")
-    _add_training_options(p, {"epochs": 50, "base_learning_rate": "5e-4"})
-    p.add_argument("--layer-decay", type=float, metavar="X", help="a block's rate over the next one's (default: 0.65)")
+    _add_training_options(p, {"epochs": 50, "base_learning_rate": "5e-4; digits: 4e-3"})
+    p.add_argument(
+        "--layer-decay",
+        type=float,
+        metavar="X",
+        help="a block's rate over the next one's (default: 0.65; digits: 0.75)",
+    )
     p.add_argument("--drop-path", type=float, metavar="X", help="how often the last block is skipped (default: 0.1)")
     p.add_argument("--smoothing", type=float, metavar="X", help="of the labels (default: 0.1)")
 
@@ -472,8 +480,10 @@ def main(argv: list[str] | None = None) -> int:
     args = _make_parser().parse_args(argv)
     try:
         args.run(args)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, SafetensorError) as error:
         return _fail(2, str(error))
+    except torch.OutOfMemoryError:
+        return _fail(2, "the GPU's memory is full: raise --accumulate, lower --batch-size, or give --precision bf16")
     except KeyboardInterrupt:
         return _fail(130, "stopped; the same command goes on from the last checkpoint")
     except RuntimeError as error:

@@ -265,7 +265,7 @@ def centre_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     -------
     PIL image
     """
-    return ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
+    return image if image.size == size[::-1] else ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
 
 
 def to_tensor(image: Image.Image) -> Tensor:

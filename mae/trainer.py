@@ -355,6 +355,10 @@ def _fetch(loader: Iterator) -> list[Tensor]:
         return next(loader)
     except ValueError as error:  # a worker's comes with its traceback
         raise ValueError(str(error).strip().split("ValueError: ")[-1]) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OSError("a worker process was killed, perhaps for want of memory: take fewer workers") from error
 
 
 def train(

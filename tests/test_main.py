@@ -272,7 +272,7 @@ def test_fine_tuning_scores_on_held_out_images(start, pretrained, photos, tmp_pa
     assert "accuracy 100.0% ± 0.0% (one standard error) on 4 held-out images of 2 classes" in capsys.readouterr().out
     settings = json.loads((out / "settings.json").read_text())
     assert settings["classes"] == 2 and settings["betas"] == [0.9, 0.999]
-    assert settings["layer_decay"] == (0.65 if start == "weights" else 1.0)
+    assert settings["layer_decay"] == (0.65 if start == "weights" else 1.0) and settings["smoothing"] == 0.1
 
 
 def test_fine_tuning_starts_from_the_weights(pretrained, photos, tmp_path):
@@ -424,3 +424,35 @@ def test_a_full_disk_is_named_and_loses_no_checkpoint(pretrained, photos, tmp_pa
         assert sorted(path.name for path in out.iterdir()) == ["checkpoint.pt", "log.jsonl", "settings.json"]
         assert server.run([*arguments, out], said) == 0
     assert_same_weights(out, pretrained)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_disk_that_is_full_at_the_end_keeps_the_checkpoint(pretrained, photos, tmp_path):
+    out, said = tmp_path / "run", tmp_path / "said"
+    shutil.copytree(pretrained, out)
+    arguments = ["pretrain", photos, *SMALL, *FAST, "--epochs", "4", "--out", out]
+    with Server() as server:
+        assert server.run(arguments, said, largest=(out / "model.safetensors").stat().st_size - 500) == 2
+    assert said.read_text().splitlines()[-1].startswith("mae: ") and "too large" in said.read_text()
+    assert_same_weights(out, pretrained)
+    assert (out / "checkpoint.pt").read_bytes() == (pretrained / "checkpoint.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "mae: the GPU's memory is full: raise --accumulate, lower"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "mae: a worker process was killed"),
+    ],
+)
+def test_too_little_memory_is_said_in_one_line(error, message, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command.Examples, "__getitem__", lambda *_: (_ for _ in ()).throw(error))
+    assert command.main(["pretrain", str(photos), *SMALL, *FAST, "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(message) and said.count("\n") == 1
+
+
+def test_a_fault_of_our_own_is_not_hidden(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.Examples, "__getitem__", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        command.main(["pretrain", str(photos), *SMALL, *FAST, "--out", str(tmp_path / "run")])
