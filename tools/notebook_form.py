@@ -22,6 +22,16 @@ SECTIONS_OF = {
     "start.ipynb": ("You will be able to",),
     "05_summary.ipynb": ("What to remember", "Go further"),
 }
+# Interview questions (q01_....ipynb) answer in the order of an interview.
+SECTIONS_OF_QUESTIONS = (
+    "Thirty seconds",
+    "Whiteboard",
+    "Show me",
+    "Follow-ups",
+    "Mistakes that sink candidates",
+    "Exercise",
+    "Go further",
+)
 
 # Numbers that are settings, not findings: mask ratios and the like may be typed into prose.
 SETTINGS = {
@@ -241,7 +251,8 @@ def has_title_and_sections(notebook, name):
         if level > before + 1:
             yield i, f"heading {text!r} skips a level. Use {'#' * (before + 1)}."
     sections = [text.strip("*").rstrip(":").lower() for _, level, text in found if level > 1]
-    wanted = SECTIONS_OF.get(name, SECTIONS)
+    question = re.match(r"q\d\d_", name)
+    wanted = SECTIONS_OF_QUESTIONS if question else SECTIONS_OF.get(name, SECTIONS)
     for section in wanted:
         if section.lower() not in sections:
             yield None, f"has no section {section!r}. Add the heading `## {section}`."

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from importlib import import_module
 
+from mae.exercises import CHAPTERS
+
 WRONG: dict[str, list[tuple[str, str, object]]] = {}  # id: (what the reply must contain, its name here, the answer)
 
 
@@ -21,5 +23,5 @@ def wrong_value(id: str, answer: object, *parts: str) -> None:
     WRONG.setdefault(id, []).append((parts, repr(answer), answer))
 
 
-for chapter in ("start", "what", "structure", "principle", "source", "real", "summary"):
+for chapter in CHAPTERS:
     import_module(f"wrong_answers.{chapter}")
