@@ -404,10 +404,11 @@ def test_a_server_without_ranges_sends_it_all_again(server, tmp_path):
 
 
 def test_a_complete_partial_file_is_not_fetched_again(server, tmp_path):
-    url, _ = server
+    url, handler = server
     (tmp_path / "file.pth.partial").write_bytes(CONTENT)
     download(url, tmp_path / "file.pth", MD5)
     assert (tmp_path / "file.pth").read_bytes() == CONTENT and files(tmp_path) == ["file.pth"]
+    assert handler.asked == ["bytes=3072000-"]
 
 
 def test_too_long_a_partial_file_is_begun_anew(server, tmp_path):
