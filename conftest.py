@@ -6,6 +6,8 @@ import tempfile
 os.environ.setdefault("TQDM_DISABLE", "1")  # a progress bar must not count as a cell's output
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # or each kernel warns about frozen modules
 
+os.environ.setdefault("MAE_OFFLINE", "1")  # no test downloads weights
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # The exercises' record of what is solved: a file that isn't there, not the reader's own.
 os.environ["MAE_PROGRESS"] = os.path.join(tempfile.gettempdir(), "mae-tests-no-such-folder", "progress.json")
 

@@ -61,7 +61,7 @@ def lab(tmp_path_factory):
             except OSError:
                 assert server.poll() is None, (home / "log").read_text()
                 time.sleep(0.5)
-        yield lambda notebook: f"{address}/lab/tree/{notebook}?token={token}"
+        yield lambda notebook: f"{address}/lab/tree/{notebook}?reset&token={token}"
     finally:
         server.terminate()
         server.wait(30)
