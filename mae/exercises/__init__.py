@@ -7,7 +7,7 @@ import secrets
 
 from IPython.display import Markdown
 
-from mae.exercises import principle, real, source, start, structure, summary, what  # noqa: F401 (they register)
+from mae.exercises import principle, q01, q03, q04, real, source, start, structure, summary, what  # noqa: F401
 from mae.exercises.cards import Card, Progress, source_line
 from mae.exercises.engine import EXERCISES, Exercise, judge, untouched
 from mae.exercises.quiz import QUIZZES, Quiz
@@ -24,6 +24,9 @@ CHAPTERS = {
     "source": "4a The source's model, taken apart",
     "real": "4b The real model, line by line",
     "summary": "5 Summary",
+    "q01": "Question 1: What is an autoencoder?",
+    "q03": "Question 3: What is masking?",
+    "q04": "Question 4: What is mean squared error?",
 }
 
 _worker = Worker()
