@@ -62,8 +62,27 @@ def ours(config: MAEConfig, pixels: int, patch: int) -> tuple[nn.Module, Callabl
     return model, loss
 
 
+def import_torchvision() -> None:
+    """Import torchvision even where its compiled operators don't load: the peers need only its Python part."""
+    library = torch.library.Library("torchvision", "DEF")
+    import_torchvision.library = library  # or it is unregistered when collected
+    while True:
+        try:
+            import torchvision  # noqa: F401
+
+            return
+        except RuntimeError as error:
+            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            if missing is None:
+                raise
+            library.define(f"{missing[1]}(Tensor x) -> Tensor")
+            for name in [name for name in sys.modules if name.startswith("torchvision")]:
+                del sys.modules[name]
+
+
 def transformers(config: MAEConfig, pixels: int, patch: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """Hugging Face's ViTMAEForPreTraining."""
+    import_torchvision()
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
     model = ViTMAEForPreTraining(
@@ -82,24 +101,6 @@ def transformers(config: MAEConfig, pixels: int, patch: int) -> tuple[nn.Module,
         )
     )
     return model, lambda images: model(images).loss
-
-
-def import_torchvision() -> None:
-    """Import torchvision even where its compiled operators don't load: the peers need only its Python part."""
-    library = torch.library.Library("torchvision", "DEF")
-    import_torchvision.library = library  # or it is unregistered when collected
-    while True:
-        try:
-            import torchvision  # noqa: F401
-
-            return
-        except RuntimeError as error:
-            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
-            if missing is None:
-                raise
-            library.define(f"{missing[1]}(Tensor x) -> Tensor")
-            for name in [name for name in sys.modules if name.startswith("torchvision")]:
-                del sys.modules[name]
 
 
 def lightly(config: MAEConfig, pixels: int, patch: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
