@@ -9,6 +9,7 @@ autocast, --compile adds our step compiled.
 """
 
 import argparse
+import functools
 import json
 import multiprocessing
 import platform
@@ -62,6 +63,7 @@ def ours(config: MAEConfig, pixels: int, patch: int) -> tuple[nn.Module, Callabl
     return model, loss
 
 
+@functools.cache
 def import_torchvision() -> None:
     """Import torchvision even where its compiled operators don't load: the peers need only its Python part."""
     library = torch.library.Library("torchvision", "DEF")
@@ -158,6 +160,7 @@ def vit_pytorch(config: MAEConfig, pixels: int, patch: int) -> tuple[nn.Module, 
         heads=config.heads,
         dim_head=config.width // config.heads,
         mlp_dim=4 * config.width,
+        pool="mean",  # with a class token, its MAE expects another shape of positions than its ViT has
     )
     model = MAE(
         encoder=vit,

@@ -32,6 +32,7 @@ ORDER = [
     "hugging_face",
     "trainer",
     "experiments",
+    "ablations",
     "plot",
     "notebook",
     "__main__",
@@ -171,6 +172,7 @@ FORBIDDEN = re.compile(r"\bprint\(|plt\.show\(|manual_seed\(|rcParams|set_num_th
 ALLOWED = {
     "__main__": {"print(", "manual_seed("},
     "data": {"manual_seed("},
+    "ablations": {"manual_seed("},
     "experiments": {"manual_seed("},
     "images": {"manual_seed("},
     "train": {"manual_seed("},
