@@ -7,7 +7,7 @@ import secrets
 
 from IPython.display import Markdown
 
-from mae.exercises import principle, q01, q03, q04, q05, real, source, start, structure, summary, what  # noqa: F401
+from mae.exercises import principle, q01, q02, q03, q04, q05, real, source, start, structure, summary, what  # noqa: F401
 from mae.exercises.cards import Card, Progress, source_line
 from mae.exercises.engine import EXERCISES, Exercise, judge, untouched
 from mae.exercises.quiz import QUIZZES, Quiz
@@ -25,6 +25,7 @@ CHAPTERS = {
     "real": "4b The real model, line by line",
     "summary": "5 Summary",
     "q01": "Question 1: What is an autoencoder?",
+    "q02": "Question 2: What is a convolutional autoencoder?",
     "q03": "Question 3: What is masking?",
     "q04": "Question 4: What is mean squared error?",
     "q05": "Question 5: Design a simple MAE",
