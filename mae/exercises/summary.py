@@ -83,7 +83,7 @@ def best_epoch(answer, generator: torch.Generator) -> str:
             "You report the validation accuracy, at an epoch that the test split chose: the roles are exchanged, and "
             "both splits are used up.": lambda valid, test: _at(valid, test.argmax(dim=1)).mean(),
         },
-        unchanged=(faulty, f"On simulated runs none of which is better than 90 %, it reports {too_good:.1f} %."),
+        unchanged=(faulty, f"On simulated runs none of which is better than 90 %, it reports {too_good:.0f} %."),
     )
     honest = _percent(answer, generator)
     return (
