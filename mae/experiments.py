@@ -197,8 +197,7 @@ def predict_all(
         latent = model.encode(patches.masked_fill(hidden, 0))
     else:
         latent = model.encode(patches, mask)
-    index = torch.arange(patches.shape[1]).expand(len(patches), -1)
-    return model.predict(model.decode(latent), index)
+    return model.predict(model.decode(latent))
 
 
 def copy_nearest(images: np.ndarray, hidden: np.ndarray) -> np.ndarray:

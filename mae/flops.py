@@ -7,7 +7,7 @@ norms, softmax and GELU are left out (chapter 2).
 from mae.model import MAEConfig
 
 
-def block_flops(tokens: int, width: int, mlp_ratio: int = 4) -> int:
+def block_flops(tokens: int, width: int, mlp_ratio: int = 4, computed: int | None = None) -> int:
     """Operations of one transformer block on one example, forward.
 
     Parameters
@@ -18,15 +18,19 @@ def block_flops(tokens: int, width: int, mlp_ratio: int = 4) -> int:
         D.
     mlp_ratio : int
         Hidden width of the MLP, in multiples of D.
+    computed : int, optional
+        M, how many of the T tokens are asked for; all, if not given.
 
     Returns
     -------
     int
-        ``8·T·D² + 4·T²·D + 4·mlp_ratio·T·D²``: four projections, scores and weighted sums, two MLP layers.
+        ``6·T·D² + 2·M·D² + 4·M·T·D + 4·mlp_ratio·M·D²``: queries, keys and values, the projection behind them, scores
+        and weighted sums, two MLP layers.
     """
-    projections = 8 * tokens * width**2
-    attention = 4 * tokens**2 * width
-    mlp = 4 * mlp_ratio * tokens * width**2
+    computed = tokens if computed is None else computed
+    projections = (6 * tokens + 2 * computed) * width**2
+    attention = 4 * computed * tokens * width
+    mlp = 4 * mlp_ratio * computed * width**2
     return projections + attention + mlp
 
 
@@ -45,8 +49,8 @@ def model_flops(config: MAEConfig, encoded: int, predicted: int = 0) -> dict[str
     Returns
     -------
     dict of str to int
-        ``embed``, ``encoder`` (its blocks), ``decoder`` (the change of width, and its blocks on all N patches) and
-        ``predict``.
+        ``embed``, ``encoder`` (its blocks), ``decoder`` (the change of width, and its blocks on all N patches, the
+        last one for the predicted patches only) and ``predict``.
 
     Raises
     ------
@@ -59,7 +63,8 @@ def model_flops(config: MAEConfig, encoded: int, predicted: int = 0) -> dict[str
             f"expected 1 to {N} encoded and 0 to {N} predicted patches for this model, got {encoded} and {predicted}"
         )
     decode = 2 * (1 + encoded) * c.width * c.decoder_width
-    decode += c.decoder_depth * block_flops(1 + N, c.decoder_width, c.mlp_ratio)
+    decode += (c.decoder_depth - 1) * block_flops(1 + N, c.decoder_width, c.mlp_ratio)
+    decode += block_flops(1 + N, c.decoder_width, c.mlp_ratio, computed=predicted)
     return {
         "embed": 2 * encoded * c.patch_values * c.width,
         "encoder": c.depth * block_flops(1 + encoded, c.width, c.mlp_ratio),

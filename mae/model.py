@@ -150,6 +150,8 @@ def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al., 2017): (B, T, D) → (B, T, D).
 
+    With an index (B, M), only these M tokens ask, and all answer: → (B, M, D).
+
     Parameters
     ----------
     width : int
@@ -163,13 +165,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        B, T, D = x.shape
-        q, k, v = (
-            self.qkv(x).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        )  # (B, heads, T, D/heads)
-        x = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(x.transpose(1, 2).reshape(B, T, D))
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, T, D)
+        if index is not None:
+            q = take(q, index)  # (B, M, D)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, T, D/heads)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):
@@ -193,6 +194,8 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer block (Dosovitskiy et al., 2021): (B, T, D) → (B, T, D).
 
+    With an index (B, M), only these M tokens are computed, from all T: → (B, M, D).
+
     Parameters
     ----------
     width, heads : int
@@ -207,8 +210,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = MLP(width, mlp_ratio * width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        mixed = self.attn(self.norm1(x), index)
+        x = mixed + (x if index is None else take(x, index))
         return x + self.mlp(self.norm2(x))
 
 
@@ -273,8 +277,8 @@ class MaskedAutoencoder(nn.Module):
             If patches, mask and model do not fit together.
         """
         latent = self.encode(patches, mask)  # (B, 1 + K, D)
-        tokens = self.decode(latent, mask)  # (B, N, decoder width)
-        return self.predict(tokens, mask.indices(predict))
+        tokens = self.decode(latent, mask, mask.indices(predict))  # (B, M, decoder width)
+        return self.predict(tokens)
 
     def encode(self, patches: Tensor, mask: Mask | None = None) -> Tensor:
         """Latent tokens of the visible patches, behind a class token; without a mask, of all patches.
@@ -312,18 +316,20 @@ class MaskedAutoencoder(nn.Module):
             return self.patch_embed(patches) + self.positions
         return self.patch_embed(take(patches, mask.visible)) + self.positions[mask.visible]
 
-    def decode(self, latent: Tensor, mask: Mask | None = None) -> Tensor:
-        """Decoder tokens at every position: encoded where visible, mask tokens where hidden, then mixed.
+    def decode(self, latent: Tensor, mask: Mask | None = None, index: Tensor | None = None) -> Tensor:
+        """Decoder tokens: encoded where visible, mask tokens where hidden, in place, then mixed.
 
         Parameters
         ----------
         latent : Tensor, (B, 1 + K, D)
         mask : Mask, optional
             The mask it was encoded with; none if the encoder saw all patches.
+        index : Tensor, (B, M), int64, optional
+            The positions whose tokens are wanted, all N without it. The last block computes no others.
 
         Returns
         -------
-        Tensor, (B, N, decoder width)
+        Tensor, (B, M, decoder width)
 
         Raises
         ------
@@ -340,23 +346,23 @@ class MaskedAutoencoder(nn.Module):
             hidden = self.mask_token.to(x.dtype).expand(len(x), mask.hidden.shape[1], -1)  # (B, M, decoder width)
             x = take(torch.cat([x, hidden], dim=1), mask.restore)  # back in place: (B, N, decoder width)
         x = torch.cat([cls, x + self.decoder_positions], dim=1)
-        for block in self.decoder_blocks:
+        for block in self.decoder_blocks[:-1]:
             x = block(x)
-        return x[:, 1:]
+        last = self.decoder_blocks[-1]
+        return last(x)[:, 1:] if index is None else last(x, 1 + index)
 
-    def predict(self, tokens: Tensor, index: Tensor) -> Tensor:
-        """Pixel values of the patches at the given positions.
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Pixel values from decoder tokens.
 
         Parameters
         ----------
-        tokens : Tensor, (B, N, decoder width)
-        index : Tensor, (B, M), int64
+        tokens : Tensor, (B, M, decoder width)
 
         Returns
         -------
         Tensor, (B, M, P)
         """
-        return self.decoder_pred(self.decoder_norm(take(tokens, index)))
+        return self.decoder_pred(self.decoder_norm(tokens))
 
     def _check(self, patches: Tensor, mask: Mask | None) -> None:
         c = self.config

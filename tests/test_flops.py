@@ -49,8 +49,8 @@ def test_each_part(config, ratio, predict):
     latent = model.encode(patches, mask)
     assert counted(model.embed, patches, mask) == parts["embed"]
     assert counted(model.encode, patches, mask) == parts["embed"] + parts["encoder"]
-    assert counted(model.decode, latent, mask) == parts["decoder"]
-    assert counted(model.predict, model.decode(latent, mask), index) == parts["predict"]
+    assert counted(model.decode, latent, mask, index) == parts["decoder"]
+    assert counted(model.predict, model.decode(latent, mask, index)) == parts["predict"]
     assert counted(model, patches, mask, predict=predict) == sum(parts.values())
 
 

@@ -120,7 +120,7 @@ def compare(size, normalized):
     mask = Mask(shuffle[:, :keep], shuffle[:, keep:])
     patches = patchify(images, patch)
     latent = ours.encode(patches, mask)
-    everything = ours.predict(ours.decode(latent, mask), mask.indices("all"))
+    everything = ours.predict(ours.decode(latent, mask))
     loss = masked_mse(ours(patches, mask), patches, mask, normalized=normalized)
     loss.backward()
 
@@ -166,7 +166,7 @@ def same_model(ours, theirs, images):
     shuffle = noise.argsort(dim=1)
     mask = Mask(shuffle[:, :4], shuffle[:, 4:])
     with torch.no_grad():
-        prediction = ours.predict(ours.decode(ours.encode(patchify(images, 8), mask), mask), mask.indices("all"))
+        prediction = ours.predict(ours.decode(ours.encode(patchify(images, 8), mask), mask))
         return difference(prediction, theirs(images, noise=noise).logits) < TOLERANCE
 
 

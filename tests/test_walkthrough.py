@@ -120,7 +120,8 @@ def test_training_is_the_same(chapter, models):
     assert losses == pytest.approx([row["loss"] for row in log], rel=1e-5)
     ours = dict(packaged.named_parameters())
     for name, p in own.named_parameters():
-        torch.testing.assert_close(p, ours[name.split(".", 1)[1]], rtol=1e-3, atol=1e-4)
+        # The keys' biases have no gradient but rounding, which AdamW makes into steps: hence the tolerance.
+        torch.testing.assert_close(p, ours[name.split(".", 1)[1]], rtol=1e-3, atol=1e-3)
 
 
 def test_the_schedule_is_the_same(chapter):

@@ -416,7 +416,7 @@ def bug_positions(answer, generator: torch.Generator) -> str:
         _same_beginning(decoder)
         package = MaskedAutoencoder(config, generator=generator)
         package.load_state_dict({k: v for k, v in decoder.state_dict().items() if k != "positions"}, strict=False)
-        right = package.predict(package.decode(latent, Mask(visible, hidden)), hidden)
+        right = package.predict(package.decode(latent, Mask(visible, hidden), hidden))
         if not same(prediction, right):
             raise Wrong(
                 "Two places get one prediction: the table is right, but is it added to the mask tokens?"
