@@ -11,11 +11,11 @@ autocast, --compile adds our step compiled.
 import argparse
 import functools
 import json
-import multiprocessing
 import platform
 import re
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -149,6 +149,7 @@ def lightly(config: MAEConfig, pixels: int, patch: int) -> tuple[nn.Module, Call
 
 def vit_pytorch(config: MAEConfig, pixels: int, patch: int) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """vit-pytorch's MAE."""
+    import_torchvision()
     from vit_pytorch import MAE, ViT
 
     vit = ViT(
@@ -201,23 +202,19 @@ def make_step(
     return step, batch
 
 
-def _peak_memory(name: str, size: str, queue) -> None:
+def peak_memory(name: str, size: str) -> float:
+    """Peak resident memory of a process that trains three steps, MB."""
+    command = [sys.executable, __file__, size, "--peak-memory-of", name]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def own_peak_memory(name: str, size: str) -> float:
+    """Train three steps, then tell the peak resident memory of this process, MB."""
     step, _ = make_step({"ours": ours, **PEERS}[name], size)
     for _ in range(3):
         step()
-    queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-
-
-def peak_memory(name: str, size: str) -> float:
-    """Peak resident memory of a process that trains three steps, MB."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=_peak_memory, args=(name, size, queue))
-    process.start()
-    peak = queue.get()
-    process.join()
-    scale = 1 if platform.system() == "Linux" else 1024  # kilobytes there, bytes on macOS
-    return peak / 1024 / scale
+    scale = 2**10 if platform.system() == "Linux" else 2**20  # kilobytes there, bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def matrix_peak() -> float:
@@ -240,8 +237,11 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--peak-memory-of", metavar="PEER", help=argparse.SUPPRESS)
     parser.add_argument("--out", metavar="FILE", help="write the table as JSON")
     args = parser.parse_args()
+    if args.peak_memory_of:
+        return print(own_peak_memory(args.peak_memory_of, args.size))
 
     contestants = {"ours": ours, **PEERS}
     steps = {name: make_step(build, args.size)[0] for name, build in contestants.items()}
