@@ -18,7 +18,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-CHAPTERS = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+CHAPTERS = re.findall(r"\b(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [*CHAPTERS, "index", "search", "genindex"]
 
 
@@ -294,6 +294,61 @@ def test_hints_and_solutions_are_folded(book, browser, name):
             fold.locator("summary").focus()
             visit.page.keyboard.press("Enter")
             assert fold.locator(":scope > :not(summary)").first.is_visible()
+
+
+def test_flash_cards_work_by_keyboard(book, browser):
+    with Visit(browser, book / "book/questions.html") as visit:
+        page, deck = visit.page, visit.page.locator("#mae-deck")
+        card, said = deck.locator("details:visible"), deck.locator("[role=status]")
+
+        def press(name):
+            deck.get_by_role("button", name=name, exact=True).focus()
+            page.keyboard.press("Enter")
+
+        def number():
+            return int(card.locator("summary").inner_text().split(".")[0])
+
+        assert (card.count(), number(), said.inner_text()) == (1, 1, "0 of 25 known")
+        answer = card.locator("p").first
+        assert not answer.is_visible()
+        press("Turn the card")
+        assert answer.is_visible() and len(answer.inner_text().split()) > 30
+        press("Not yet")  # comes back after three others
+        assert number() == 2 and page.evaluate("document.activeElement.tagName") == "SUMMARY"
+        page.keyboard.press("Enter")
+        assert answer.is_visible()
+        for expected in (3, 4, 1):
+            press("I knew it")
+            assert number() == expected
+        assert said.inner_text() == "3 of 25 known"
+        page.reload()  # what was known stays known
+        assert (number(), said.inner_text()) == (1, "3 of 25 known")
+        deck.get_by_label("Topic").select_option("several senses")
+        assert (number(), said.inner_text()) == (15, "0 of 2 known")
+        press("I knew it")
+        press("I knew it")
+        assert (card.count(), said.inner_text()) == (0, "All 2 known.")
+        press("Start over")
+        deck.get_by_label("Topic").select_option("all")
+        press("Show all")
+        assert card.count() == 25
+        press("One at a time")
+        press("Shuffle")
+        assert card.count() == 1
+        assert visit.requests == []
+        assert visit.complaints == []
+
+
+def test_flash_cards_are_a_list_without_a_script(book, browser):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto((book / "book/questions.html").as_uri())
+    cards = page.locator("#mae-deck details").all()
+    assert len(cards) == 25
+    for card in cards:
+        card.locator("summary").click()
+        assert card.locator("p").first.is_visible()
+    context.close()
 
 
 BROKEN_PAGE = """<!doctype html><html data-theme="light"><body style="background: #fff"><article>

@@ -105,8 +105,7 @@ def test_no_file_names_a_place_on_one_machine():
 
 
 def test_chapters_are_in_the_contents():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    listed = {toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])}
+    listed = set(re.findall(r"\b(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8")))
     there = {
         path.relative_to(ROOT).with_suffix("").as_posix()
         for path in (ROOT / "book").iterdir()

@@ -1,0 +1,208 @@
+"""Write the index of the interview questions: ``python tools/questions.py``.
+
+`book/questions.md` is made of the list below and of the notebooks: the back of a flash card is what stands under
+"Thirty seconds" in the notebook of its question.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+PAGE = BOOK / "questions.md"
+TEMPLATE = Path(__file__).with_name("questions.txt")
+LEVELS = ("warm-up", "medium", "hard")
+TOPICS = ("foundations", "representations", "vision", "restoration", "sequences", "several senses")
+
+
+class Interview(NamedTuple):
+    """A question of the interview.
+
+    Parameters
+    ----------
+    wording : str
+        As the source asks it, translated.
+    topic, level : str
+    answer : str
+        The back of the card, as long as the question has no notebook.
+    """
+
+    wording: str
+    topic: str
+    level: str
+    answer: str = ""
+
+
+QUESTIONS = (
+    Interview("What is an autoencoder? Explain its basic principle.", "foundations", "warm-up"),
+    Interview("What is a convolutional autoencoder? Explain how it works.", "foundations", "medium"),
+    Interview("Explain what masking is. How is it done in MAE?", "foundations", "medium"),
+    Interview("Explain what mean squared error (MSE) is. What is its part in MAE?", "foundations", "warm-up"),
+    Interview("Design a simple MAE model, and explain its main parts.", "foundations", "hard"),
+    Interview("Explain how to use MAE for dimensionality reduction.", "representations", "medium"),
+    Interview(
+        "Explain how to use MAE for denoising data.",
+        "restoration",
+        "medium",
+        "Treat what is missing, or too noisy to trust, as hidden: the encoder sees the reliable entries, the decoder "
+        "predicts the rest. Hide further entries at random during training, since only where the truth is known can "
+        "there be a loss. Compare with the mean, nearest neighbours and iterative imputation on held-out rows. Noise "
+        "on every entry is another task: there a denoising autoencoder fits, or averaging predictions over many masks.",
+    ),
+    Interview(
+        "Explain how to use MAE for image super-resolution.",
+        "restoration",
+        "medium",
+        "A low-resolution image is a high-resolution one with a mask: a regular grid of pixels is known and the others "
+        "are hidden. So give the grid as the mask and predict between its points. If the small image was made by "
+        "averaging, its pixels are no samples of the large one, and the mask is only an approximation: then predict "
+        "the large image's details from the small one. Bicubic interpolation is the baseline.",
+    ),
+    Interview("Explain how to use MAE for data augmentation.", "representations", "medium"),
+    Interview("Explain how to use MAE for anomaly detection.", "representations", "medium"),
+    Interview("Explain how to use regularisation in MAE.", "representations", "hard"),
+    Interview(
+        "Explain how to use MAE for time-series forecasting.",
+        "sequences",
+        "medium",
+        "Cut the series into windows, one token each. Hiding the last windows and predicting them is forecasting; "
+        "hiding windows at random is the pre-training for it, and the same weights fill gaps. Normalise each example "
+        "by its visible part only, or the future leaks in. Evaluate with a rolling origin, against the seasonal naive "
+        "forecast and a ridge regression on lags.",
+    ),
+    Interview(
+        "Explain how to use MAE for text generation.",
+        "sequences",
+        "hard",
+        "Predict hidden words with a cross-entropy loss. Trained at one ratio only, the model fills gaps and can't "
+        "write. Trained at a random ratio from nothing to everything, it is a discrete diffusion model: begin with all "
+        "words hidden, predict, keep a few, repeat. Order and number of steps matter. Compare the bound on the "
+        "likelihood of held-out text with an n-gram model's.",
+    ),
+    Interview(
+        "Explain how to use MAE for audio processing.",
+        "sequences",
+        "medium",
+        "Turn sound into a log-mel spectrogram, an image of time and frequency, and cut it into patches. Mask, predict "
+        "and fine-tune as with images. Neighbours in time and frequency are alike, so hide much, or whole stretches. "
+        "To hear a reconstruction one needs the phase, which the spectrogram lacks. Test on speakers that were not "
+        "heard in training, against MFCC features with a linear classifier.",
+    ),
+    Interview(
+        "Explain how to use MAE for multimodal data fusion.",
+        "several senses",
+        "hard",
+        "Give each sense its own patch embedding and head, and let one encoder see visible patches of all of them. "
+        "Share one budget of visible patches between the senses at random, up to none of one sense: then the model "
+        "learns to predict each from the others. Compare with models of one sense at equal cost, and make sure that "
+        "test scenes were not seen in training.",
+    ),
+    Interview(
+        "Explain how to use MAE for drug discovery.",
+        "several senses",
+        "hard",
+        "A molecule is a string or a graph: hide tokens, or atoms with their bonds, of many unlabelled molecules and "
+        "predict them; then fine-tune on the few with a measured property. Split by scaffold, or near copies of the "
+        "training molecules make the test easy. Fingerprints with ridge regression or a random forest are hard to "
+        "beat with little data: always compare with them.",
+    ),
+    Interview("Explain how to use MAE for image recognition.", "vision", "warm-up"),
+    Interview(
+        "Explain how to use MAE for text classification.",
+        "sequences",
+        "warm-up",
+        "Hide words and predict them on unlabelled text, then put a linear classifier on the pooled tokens and "
+        "fine-tune all, unmasked. The gain is largest with few labels. The baseline is TF-IDF with logistic "
+        "regression, which is strong when single words give the class away. Unlike BERT, the encoder of a masked "
+        "autoencoder never sees mask tokens, so pre-training and use look alike to it.",
+    ),
+    Interview("Explain how to use MAE for object detection.", "vision", "hard"),
+    Interview("Explain how to use MAE for semantic segmentation.", "vision", "hard"),
+    Interview("Explain how to use MAE for face recognition.", "vision", "medium"),
+    Interview(
+        "Explain how to use MAE for image style transfer.",
+        "restoration",
+        "hard",
+        "Style can be measured as correlations between features, a Gram matrix, wherever they stand in the image; "
+        "content as the features in their places. Optimise an image to match the content of one picture and the Gram "
+        "matrices of another. A masked autoencoder's features can take the place of a classifier's, but its patches "
+        "and positions leave traces: measure what they keep of a texture before you promise pictures.",
+    ),
+    Interview(
+        "Explain how to use MAE for image enhancement.",
+        "restoration",
+        "medium",
+        "Enhancement changes every pixel, masking hides some: so it takes pairs. Show the encoder the dark picture and "
+        "let the decoder predict the bright one, patch by patch; pre-training on good pictures gives the encoder a "
+        "start. Gamma correction and histogram equalisation cost nothing and are the baselines. Judge by error on "
+        "held-out photographs, not by how vivid the result looks.",
+    ),
+    Interview(
+        "Explain how to use MAE for image denoising.",
+        "restoration",
+        "medium",
+        "Hide a pixel or patch and predict it from its noisy surroundings: independent noise can't be predicted, so "
+        "the prediction is clean. Average over many masks. But the visible noisy value itself is information that the "
+        "prediction throws away, which blurs detail; known noise allows to combine both. Compare with non-local means "
+        "and wavelets by PSNR and SSIM on other photographs.",
+    ),
+    Interview(
+        "Explain how to use MAE for image super-resolution.",
+        "restoration",
+        "medium",
+        "The same as question 8, now on photographs: train on some, test on others, at two and four times the size, "
+        "against nearest, bicubic and Lanczos interpolation. Squared error gives smooth results, since many sharp "
+        "images fit one small one, and their mean is smooth. Patches of pixels that know nothing of their neighbours' "
+        "borders leave seams: overlap them, or predict all at once.",
+    ),
+)
+
+
+def notebooks() -> dict[int, Path]:
+    """The questions that have a notebook."""
+    return {int(path.name[1:3]): path for path in sorted(BOOK.glob("q[0-9][0-9]_*.ipynb"))}
+
+
+def thirty_seconds(path: Path) -> str:
+    """The answer that a notebook gives under that heading."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## Thirty seconds"):
+            return " ".join(line.removeprefix(">").strip() for line in cell.source.splitlines() if line[:1] == ">")
+    raise ValueError(f"{path.name} has no quotation under the heading '## Thirty seconds': write the answer there")
+
+
+def links(numbers: list[int]) -> str:
+    """Numbers, each a link to its notebook if there is one."""
+    found = notebooks()
+    return ", ".join(f"[{n}]({found[n].name})" if n in found else str(n) for n in numbers)
+
+
+def page() -> str:
+    """What `book/questions.md` must be."""
+    found = notebooks()
+    rows, cards = [], []
+    for number, question in enumerate(QUESTIONS, 1):
+        name = f"[{question.wording}]({found[number].name})" if number in found else question.wording
+        rows.append(f"| {number} | {name} | {question.topic}, {question.level} |")
+        answer = thirty_seconds(found[number]) if number in found else question.answer
+        more = f"\n\n[The experiment, the follow-ups and an exercise]({found[number].name})" if number in found else ""
+        cards.append(
+            f'<details data-card="{number}" data-topic="{question.topic}" data-level="{question.level}">'
+            f"<summary>{number}. {question.wording}</summary>\n\n{answer}{more}\n\n</details>"
+        )
+
+    def groups(field: str, values: tuple[str, ...]) -> list[str]:
+        members = [[n for n, q in enumerate(QUESTIONS, 1) if getattr(q, field) == value] for value in values]
+        return [f"- **{value}**: {links(numbers)}" for value, numbers in zip(values, members, strict=True)]
+
+    text = TEMPLATE.read_text(encoding="utf-8")
+    parts = {"TABLE": rows, "TOPICS": groups("topic", TOPICS), "LEVELS": groups("level", LEVELS), "CARDS": cards}
+    for name, lines in parts.items():
+        text = text.replace(f"@{name}@", ("\n\n" if name == "CARDS" else "\n").join(lines))
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE.name}: {len(QUESTIONS)} questions, {len(notebooks())} with a notebook")
