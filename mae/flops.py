@@ -34,7 +34,7 @@ def block_flops(tokens: int, width: int, mlp_ratio: int = 4, computed: int | Non
     return projections + attention + mlp
 
 
-def model_flops(config: MAEConfig, encoded: int, predicted: int = 0) -> dict[str, int]:
+def model_flops(config: MAEConfig, encoded: int, predicted: int = 0, *, full: bool = False) -> dict[str, int]:
     """Operations of each part of a masked autoencoder on one example, forward.
 
     Parameters
@@ -45,12 +45,14 @@ def model_flops(config: MAEConfig, encoded: int, predicted: int = 0) -> dict[str
         or gets mask tokens in their place.
     predicted : int
         Patches that are predicted, 0 to N. With 0 the decoder does not run: this is the cost of features.
+    full : bool
+        Count the decoder as published, with all N patches in each block. `MaskedAutoencoder.forward` computes only
+        the predicted ones in the last block.
 
     Returns
     -------
     dict of str to int
-        ``embed``, ``encoder`` (its blocks), ``decoder`` (the change of width, and its blocks on all N patches, the
-        last one for the predicted patches only) and ``predict``.
+        ``embed``, ``encoder`` (its blocks), ``decoder`` (the change of width, and its blocks) and ``predict``.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def model_flops(config: MAEConfig, encoded: int, predicted: int = 0) -> dict[str
         )
     decode = 2 * (1 + encoded) * c.width * c.decoder_width
     decode += (c.decoder_depth - 1) * block_flops(1 + N, c.decoder_width, c.mlp_ratio)
-    decode += block_flops(1 + N, c.decoder_width, c.mlp_ratio, computed=predicted)
+    decode += block_flops(1 + N, c.decoder_width, c.mlp_ratio, computed=1 + N if full else predicted)
     return {
         "embed": 2 * encoded * c.patch_values * c.width,
         "encoder": c.depth * block_flops(1 + encoded, c.width, c.mlp_ratio),

@@ -52,6 +52,9 @@ def test_each_part(config, ratio, predict):
     assert counted(model.decode, latent, mask, index) == parts["decoder"]
     assert counted(model.predict, model.decode(latent, mask, index)) == parts["predict"]
     assert counted(model, patches, mask, predict=predict) == sum(parts.values())
+    full = model_flops(config, mask.visible.shape[1], index.shape[1], full=True)
+    assert counted(model.decode, latent, mask) == full["decoder"]
+    assert {**full, "decoder": parts["decoder"]} == parts
 
 
 def test_features_cost_no_decoder():

@@ -572,7 +572,7 @@ def _sizes(generator: torch.Generator) -> Iterator[tuple[MAEConfig, float]]:
 def _expected_flops(config: MAEConfig, ratio: float, cross: bool) -> dict[str, int]:
     """As the package counts; with `cross`, the decoder product by product."""
     s = _named(config, ratio)
-    costs = model_flops(config, encoded=s.K, predicted=s.M)
+    costs = model_flops(config, encoded=s.K, predicted=s.M, full=True)
     if cross:
         S = 1 + s.K
         attention = [(s.M, s.d, s.d), (S, s.d, 2 * s.d), (s.M, s.d, S), (s.M, S, s.d), (s.M, s.d, s.d)]
