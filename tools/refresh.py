@@ -27,6 +27,9 @@ def normalize(notebook):
     for cell in notebook.cells:
         for key in set(cell.metadata) - CELL_METADATA:
             del cell.metadata[key]
+        for output in cell.get("outputs", ()):  # a widget whose kernel is gone would hide the static version beside it
+            if "text/html" in output.get("data", {}):
+                output["data"].pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def refresh(path):
