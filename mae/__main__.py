@@ -319,9 +319,11 @@ def _run_reconstruct(args: argparse.Namespace) -> None:
 
 def _run_experiments(args: argparse.Namespace) -> None:
     """Run the stored experiments that are missing."""
+    from mae.dense_experiments import run_dense
     from mae.experiments import run_all
 
     run_all()
+    run_dense()
 
 
 def _run_ablations(args: argparse.Namespace) -> None:
@@ -459,7 +461,7 @@ def _make_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, metavar="N", help="which patches (default: 0)")
     p.add_argument("--invert", action="store_true", help="dark ink on light paper, for the digits model")
 
-    command("experiments", "", _run_experiments, "run the stored experiments of chapters 1 and 3 that are missing")
+    command("experiments", "", _run_experiments, "run the stored experiments that are missing, of chapters and questions")
     command("ablate", "", _run_ablations, "run the stored ablations that are missing")
     return parser
 

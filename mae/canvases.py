@@ -111,7 +111,7 @@ def make_canvases(split: str, count: int, *, generator: torch.Generator) -> Canv
     for b in range(count):
         texture = textures[draw(len(textures))]
         y, x = draw(texture.shape[0] - SIZE + 1), draw(texture.shape[1] - SIZE + 1)
-        canvas = 0.65 * texture[y : y + SIZE, x : x + SIZE]
+        canvas = 0.8 * texture[y : y + SIZE, x : x + SIZE]
         placed = 0
         for _ in range(1 + draw(MOST)):
             i = draw(len(digits))

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from skimage.measure import label, regionprops
 from sklearn.metrics import jaccard_score
 from torch import Tensor, nn
 
@@ -176,11 +177,10 @@ def detect(
     sides = outputs[..., -2:].clamp(-4, 4).exp() * patch_size
     boxes = torch.cat([centre - sides / 2, centre + sides / 2], dim=-1)  # (B, N, 4)
     found = []
-    for box, label, score in zip(boxes, classes, probability, strict=True):
-        some = score > lowest
-        box, label, score = box[some], label[some], score[some]
-        keep = suppress(box, score)
-        found.append((box[keep], label[keep], score[keep]))
+    for box, name, score in zip(boxes, classes, probability, strict=True):
+        some = (score > lowest).nonzero()[:, 0]
+        keep = some[suppress(box[some], score[some])]
+        found.append((box[keep], name[keep], score[keep]))
     return found
 
 
@@ -253,9 +253,9 @@ def mean_average_precision(
     values = []
     for c in range(num_classes):
         right, scores = [], []
-        for (box, label, score), true_box, true_label in zip(found, boxes, classes, strict=True):
-            mine = label == c
-            right.append(match(box[mine], score[mine], true_box[true_label == c], least))
+        for (box, name, score), true_box, true_name in zip(found, boxes, classes, strict=True):
+            mine = name == c
+            right.append(match(box[mine], score[mine], true_box[true_name == c], least))
             scores.append(score[mine])
         objects = int((classes == c).sum())
         if objects:
@@ -298,6 +298,26 @@ def segmentation_loss(outputs: Tensor, wanted: Tensor, some: Tensor | None = Non
     if some is not None:
         scores, wanted = scores[:, :, some], wanted[:, :, some]
     return F.cross_entropy(scores.flatten(0, 2), wanted.flatten())
+
+
+def bright_spots(image: Tensor, threshold: float, least: int) -> Tensor:
+    """Boxes of connected bright regions: detection without learning.
+
+    Parameters
+    ----------
+    image : Tensor, (H, W)
+    threshold : float
+        What is brighter belongs to a region; regions connect diagonally, too.
+    least : int
+        The fewest pixels of a region.
+
+    Returns
+    -------
+    Tensor, (n, 4), float32
+    """
+    regions = regionprops(label((image > threshold).numpy(), connectivity=2))
+    boxes = [(r.bbox[1], r.bbox[0], r.bbox[3], r.bbox[2]) for r in regions if r.area >= least]
+    return torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
 
 
 def mean_iou(truth: Tensor, guess: Tensor, num_classes: int = 11) -> float:

@@ -10,6 +10,7 @@ from mae.dense import (
     PatchHead,
     average_precision,
     box_iou,
+    bright_spots,
     detect,
     detection_loss,
     detection_targets,
@@ -186,3 +187,13 @@ def test_mean_iou_by_hand():
     # Over both pictures: class 0 has 1 of 3, class 1 has 2 of 3, class 2 has 3 of 4.
     assert mean_iou(truth, guess, 3) == pytest.approx((1 / 3 + 2 / 3 + 3 / 4) / 3)
     assert mean_iou(truth, truth, 3) == 1
+
+
+def test_bright_spots_by_hand():
+    image = torch.zeros(8, 8)
+    image[1, 1] = image[2, 2] = image[2, 3] = 1.0  # connected diagonally
+    image[6, 6] = 0.9
+    assert bright_spots(image, 0.5, 1).tolist() == [[1, 1, 4, 3], [6, 6, 7, 7]]
+    assert bright_spots(image, 0.5, 2).tolist() == [[1, 1, 4, 3]]
+    assert bright_spots(image, 0.95, 1).tolist() == [[1, 1, 4, 3]]
+    assert bright_spots(image, 2.0, 1).shape == (0, 4)
