@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import step
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("bf16", [False, True])
