@@ -461,7 +461,7 @@ def _make_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, metavar="N", help="which patches (default: 0)")
     p.add_argument("--invert", action="store_true", help="dark ink on light paper, for the digits model")
 
-    command("experiments", "", _run_experiments, "run the stored experiments of chapters and questions that are missing")
+    command("experiments", "", _run_experiments, "run the stored experiments that are missing, of all chapters")
     command("ablate", "", _run_ablations, "run the stored ablations that are missing")
     return parser
 

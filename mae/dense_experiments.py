@@ -46,7 +46,7 @@ RECIPE = TrainConfig(epochs=24, patch_size=PATCH)
 OUTPUTS = {"detect": 10 + 1 + 4, "segment": PATCH * PATCH * 11}
 STEPS, BATCH = 300, 16
 LABELS = (48, 192)  # so that every batch is full
-RATES = {"threshold": (0.1, 1.0, 10.0)}  # no learning rates, but inverse penalties of a logistic regression
+RATES = {"threshold": (0.01, 0.1, 1.0, 10.0)}  # no learning rates, but inverse penalties of a logistic regression
 RATES |= {"frozen": (0.003, 0.01, 0.03)}  # of a linear head; a whole network wants less:
 RATES |= {start: (0.001, 0.002, 0.004) for start in ("pretrained", "scratch")}
 
