@@ -9,7 +9,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
@@ -20,10 +20,12 @@ def _mix(low: tuple[int, ...], high: tuple[int, ...], steps: int) -> list[int]:
     return np.linspace(low, high, steps).round().astype(int).flatten().tolist()
 
 
-# Fifteen greys, then the book's colour of what is hidden; fifteen blues, then the mark.
+# Fifteen shades of one colour, then one for what is hidden (grey) or marked (orange).
+HIDDEN, MARK = (0x9A, 0xA3, 0xAF), (0xD5, 0x5E, 0x00)
 PALETTES = {
-    "grey": [*_mix((0, 0, 0), (255, 255, 255), 15), 0x9A, 0xA3, 0xAF],
-    "heat": [*_mix((245, 248, 251), (0, 72, 130), 15), 0xD5, 0x5E, 0x00],
+    "grey": [*_mix((0, 0, 0), (255, 255, 255), 15), *HIDDEN],
+    "marked": [*_mix((0, 0, 0), (255, 255, 255), 15), *MARK],
+    "heat": [*_mix((245, 248, 251), (0, 72, 130), 15), *MARK],
 }
 SPECIAL = 15
 
@@ -56,7 +58,7 @@ def image(levels: np.ndarray, alt: str, palette: str = "grey") -> str:
         As `pixels` gives them.
     alt : str
         What the picture shows.
-    palette : {"grey", "heat"}
+    palette : {"grey", "marked", "heat"}
     """
     picture = Image.fromarray(levels)
     picture = picture.convert("P") if picture.mode != "P" else picture
@@ -104,10 +106,13 @@ class Frame:
         HTML under its name: pictures by `image`, SVG, or text. Each frame of an explorer has the same names.
     text : str
         A sentence that says what is seen, for those who see it and for those who don't.
+    values : mapping of str to float
+        Numbers behind the sentence, not rounded.
     """
 
     panels: Mapping[str, str]
     text: str
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 STYLE = (
@@ -119,11 +124,12 @@ STYLE = (
     ".mae-explorer input[type=range]{width:9em}"
     ".mae-explorer output{min-width:3em}"
     ".mae-explorer .panels{display:flex;flex-wrap:wrap;gap:.8em}"
-    ".mae-explorer figure{margin:0}"
-    ".mae-explorer figcaption{font-size:.85em;text-align:left;margin:0}"
-    ".mae-explorer img{width:7.6em;height:auto;image-rendering:pixelated;display:block;margin:0}"
-    ".mae-explorer.rows figure{flex:1 1 100%;display:flex;flex-wrap:wrap;align-items:baseline;gap:0 .8em}"
-    ".mae-explorer.rows figcaption{order:-1;width:5em}"
+    ".mae-explorer .name{font-size:.85em;line-height:1.4}"
+    ".mae-explorer img{width:7.4em;max-width:none!important;height:auto;image-rendering:pixelated;display:block;"
+    "margin:0!important;padding:0!important;border-radius:0!important;background:none!important;filter:none!important}"
+    ".mae-explorer.rows .panel{flex:1 1 100%;display:flex;flex-wrap:wrap;align-items:center;gap:0 .8em}"
+    ".mae-explorer.rows .panels{gap:0}"
+    ".mae-explorer.rows .name{order:-1;width:5em}"
     ".mae-explorer .says{margin:.6em 0 0;line-height:1.4}"
     ".mae-explorer svg{display:block;max-width:100%;height:auto}"
     ".mae-explorer svg text{fill:currentColor;font-size:11px}"
@@ -240,7 +246,7 @@ class Explorer:
         data = data.replace("<", "\\u003c")
         first = self.frame()
         figures = "".join(
-            f"<figure><div data-part>{part}</div><figcaption>{escape(name)}</figcaption></figure>"
+            f'<div class="panel"><div data-part>{part}</div><div class="name">{escape(name)}</div></div>'
             for name, part in first.panels.items()
         )
         controls = "".join(self._control(setting) for setting in self.settings.values())
@@ -309,7 +315,7 @@ class Explorer:
         def show(_=None) -> None:
             frame = self.frame(**{name: int(control.value) for name, control in controls.items()})
             for name, part in frame.panels.items():
-                panels[name].value = f"<figure>{part}<figcaption>{escape(name)}</figcaption></figure>"
+                panels[name].value = f'<div class="panel"><div>{part}</div><div class="name">{escape(name)}</div></div>'
             says.value = f'<p class="says" role="status" aria-live="polite">{frame.text}</p>'
 
         show()

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -15,8 +16,8 @@ from test_html import Visit, browser  # noqa: F401 (a fixture)
 
 from mae import Mask, load_digits, load_pretrained, patchify, random_mask
 from mae.evaluate import reconstruct, reconstruction_error
-from mae.explore import DIGITS, DRAWS, EXPLORERS, RATIOS, spread_mask
-from mae.interactive import PALETTES, SPECIAL, Explorer, Frame, Setting, image, pixels
+from mae.explore import BLENDS, DIGITS, DRAWS, EXPLORERS, RATIOS, SHARES, SIZES, WIDTHS, attention_maps, spread_mask
+from mae.interactive import MARK, PALETTES, SPECIAL, Explorer, Frame, Setting, image, pixels
 from notebook_form import faults
 from refresh import normalize
 
@@ -134,7 +135,7 @@ def test_widget_touches_only_what_changes():
             control.value = at
         frame = explorer.frame(**named(explorer, choice))
         for panel, (name, part) in zip(panels.children, frame.panels.items(), strict=True):
-            assert panel.value == f"<figure>{part}<figcaption>{name}</figcaption></figure>"
+            assert panel.value == f'<div class="panel"><div>{part}</div><div class="name">{name}</div></div>'
         assert f">{frame.text}</p>" in says.value
     assert len(drawn) == 12 and not any("same" in value for value in touched)
 
@@ -268,6 +269,109 @@ def test_shuffling_ends_where_it_began(draw, made):
     assert str(mask.restore[0].tolist()) in steps[-1].text
     for k, frame in enumerate(steps):  # later rows are still empty
         assert [bool(letters(part)) for part in frame.panels.values()] == [j <= k for j in range(6)]
+
+
+@pytest.mark.parametrize("size", range(4))
+def test_patch_sizes_copy_the_nearest_pixel(size, made):
+    p, explorer = SIZES[size], made("patch_sizes")
+    truth = load_digits("test").images[:100, 0].numpy()
+    mean = load_digits("train").images.mean(dim=(0, 1)).numpy()
+    for k, ratio in enumerate(SHARES):
+        mask = random_mask(100, (28 // p) ** 2, ratio, generator=torch.Generator().manual_seed(2))
+        hidden = np.kron(mask.is_hidden.view(100, 28 // p, 28 // p).numpy(), np.ones((p, p))).astype(bool)
+        frame = explorer.frame(size=size, ratio=k)
+        i = DIGITS[0]
+        assert (decoded(frame.panels["hidden"])[0] == colours(pixels(truth[i], hidden[i]))).all()
+        (copied,) = decoded(frame.panels["nearest pixel copied"])
+        seen = np.argwhere(~hidden[i])
+        for y, x in np.argwhere(hidden[i])[::17]:  # every nearest visible pixel will do
+            distance = ((seen - [y, x]) ** 2).sum(axis=1)
+            near = pixels(truth[i][tuple(seen[distance == distance.min()].T)][None])
+            assert (colours(near)[0] == copied[y, x]).all(axis=1).any()
+        error, baseline = (float(n) for n in re.findall(r"\d\.\d+", frame.text))
+        assert baseline == pytest.approx(((mean - truth) ** 2)[hidden].mean(), abs=6e-4)
+        assert ("better" in frame.text) == (error < baseline) or error == baseline
+    errors = [float(re.search(r"\d\.\d+", explorer.frame(size=k, ratio=2).text)[0]) for k in range(4)]
+    assert errors == sorted(errors)  # larger patches are harder to copy into
+
+
+@pytest.mark.parametrize("width", range(3))
+def test_similarity_of_positions_is_a_sum_of_cosines(width, made):
+    n = WIDTHS[width] // 4
+    frequency = 10000.0 ** (-np.arange(n) / n)
+    grid = np.arange(7)
+    wave = np.cos(np.subtract.outer(grid, grid)[:, :, None] * frequency).mean(axis=2)  # (7, 7), by distance
+    expected = (wave[:, None, :, None] + wave[None, :, None, :]) / 2
+    for row, column in ((0, 0), (3, 3), (6, 2)):
+        frame = made("positions").frame(row=row, column=column, width=width)
+        levels = pixels(
+            (expected[row, column] - expected.min()) / (1 - expected.min()), np.eye(49)[7 * row + column].reshape(7, 7)
+        )
+        found = decoded(frame.panels["similarity"])[0].astype(int)
+        assert abs(found - colours(levels, "heat")).max() <= 20
+        beside = expected[row, column, row, column + 1]
+        assert f"row: {beside:.2f}" in frame.text and f"lightest {expected.min():.2f}" in frame.text
+
+
+def test_attention_maps_are_what_the_blocks_use(seeded):
+    model = load_pretrained("digits")
+    patches = torch.rand(2, 49, 16, generator=seeded())
+    maps = attention_maps(model, patches)
+    x = torch.cat([model.cls_token.expand(2, -1, -1), model.embed(patches)], dim=1)
+    for block, weights in zip(model.blocks, maps, strict=True):
+        assert weights.shape == (2, 4, 50, 50) and torch.allclose(weights.sum(dim=3), torch.ones(2, 4, 50), atol=1e-5)
+        y = block.norm1(x)
+        v = block.attn.qkv(y)[..., 256:].unflatten(-1, (4, 32)).transpose(1, 2)
+        by_hand = block.attn.proj((weights @ v).transpose(1, 2).flatten(2))
+        assert torch.allclose(by_hand, block.attn(y), atol=1e-4)
+        x = block(x)
+
+
+@pytest.mark.parametrize("choice", [(0, 3, 3, 0), (3, 0, 6, 1), (2, 6, 1, 0)])
+def test_attention_shows_the_asking_patch(choice, made):
+    layer, row, column, digit = choice
+    frame = made("attention").frame(layer=layer, row=row, column=column, digit=digit)
+    patches = patchify(load_digits("test").images[[DIGITS[digit]]], 4)
+    share = attention_maps(load_pretrained("digits"), patches)[layer][0, :, 1 + 7 * row + column, 1:].view(4, 7, 7)
+    for head in range(4):
+        (found,) = decoded(frame.panels[f"head {head + 1}"])
+        expected = colours(pixels((share[head] / share[head].max()).numpy()), "heat")
+        assert abs(found.astype(int) - expected).max() <= 20
+    (digit,) = decoded(frame.panels["patch that asks"])
+    framed = np.argwhere((digit == MARK).all(axis=2))
+    assert framed.min(axis=0).tolist() == [4 * row, 4 * column] and framed.max(axis=0).tolist() == [
+        4 * row + 3,
+        4 * column + 3,
+    ]
+    rows, columns = slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2)
+    near = (100 * share[:, rows, columns].sum(dim=(1, 2))).tolist()
+    said = [int(n) for n in re.search(r"heads 1 to 4, ([\d, ]+) %", frame.text)[1].split(",")]
+    assert said == pytest.approx(near, abs=0.51)
+
+
+@pytest.mark.parametrize("share", [0, 5, 10])
+def test_the_linear_guess_is_the_best_one(share, made):
+    """Against a regression on the blended training digits, which has to find the same rule from 4,000 examples."""
+    from sklearn.linear_model import LinearRegression
+
+    data = [patchify(load_digits(split).images, 4).flatten(1) for split in ("train", "test")]
+    generator = torch.Generator().manual_seed(0)
+    grain = data[0].mean() + data[0].std() * torch.randn(300, 784, generator=generator)
+    hide = random_mask(1, 49, 0.75, generator=generator).is_hidden[0].repeat_interleave(16)
+    test = share / 10 * data[1][:300] + (1 - share / 10) * grain
+    noise = data[0].mean() + data[0].std() * torch.randn(4000, 784, generator=generator)
+    train = share / 10 * data[0] + (1 - share / 10) * noise
+    rule = LinearRegression().fit(train[:, ~hide].numpy(), train[:, hide].numpy())
+    by_regression = ((rule.predict(test[:, ~hide].numpy()) - test[:, hide].numpy()) ** 2).mean()
+    by_mean = ((train.mean(dim=0) - test)[:, hide] ** 2).mean().item()
+    linear, ours = (float(n) for n in re.findall(r"\d\.\d\d", made("noise").frame(share=share).text))
+    assert linear - 0.02 < by_regression / by_mean < linear + 0.08
+    assert (linear > 0.98) == (share == 0) and (ours > 1) == (share < 10)
+
+
+def test_noise_gives_way_gradually(made):
+    said = [float(re.search(r"\d\.\d\d", made("noise").frame(share=k).text)[0]) for k in range(len(BLENDS))]
+    assert all(a >= b for a, b in pairwise(said)) and said[-1] < 0.75
 
 
 # In a browser, without a network.
