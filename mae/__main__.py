@@ -321,9 +321,11 @@ def _run_experiments(args: argparse.Namespace) -> None:
     """Run the stored experiments that are missing."""
     from mae.dense_experiments import run_dense
     from mae.experiments import run_all
+    from mae.replays import run_replays
 
     run_all()
     run_dense()
+    run_replays()
 
 
 def _run_ablations(args: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """Trainings that the explorers replay: each fault of the article's model alone and together, and three losses.
 
-``python -m mae replays`` fills ``results/faults.json`` and ``results/paths.json``; stopped, the first goes on where it
-was. `mae.explore` shows them.
+``python -m mae experiments`` fills ``results/faults.json`` and ``results/paths.json``; stopped, it goes on where it was.
+`mae.explore` shows them.
 """
 
 import json
@@ -279,8 +279,8 @@ def stored_paths() -> dict:
     return json.loads(PATHS.read_text())
 
 
-def run_all() -> None:
-    """Run what is missing."""
+def run_replays() -> None:
+    """Run the trainings that are missing."""
     run_missing_faults()
     if not PATHS.exists():
         run_paths()

@@ -154,8 +154,9 @@ def test_experiments_run_what_is_missing(monkeypatch):
     calls = []
     monkeypatch.setattr("mae.experiments.run_all", lambda: calls.append(1))
     monkeypatch.setattr("mae.dense_experiments.run_dense", lambda: calls.append(2))
+    monkeypatch.setattr("mae.replays.run_replays", lambda: calls.append(3))
     assert command.main(["experiments"]) == 0
-    assert calls == [1, 2]
+    assert calls == [1, 2, 3]
 
 
 def test_ablate_runs_what_is_missing(monkeypatch):
