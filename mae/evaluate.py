@@ -92,8 +92,8 @@ def linear_probe(train_x, train_y, test_x, test_y, choices=(0.003, 0.01, 0.03, 0
     return _best(classifier, choices, train_x, train_y, test_x, test_y)
 
 
-def nearest_neighbors(train_x, train_y, test_x, test_y, choices=(5,)) -> Score:
-    """Accuracy of the vote of the k nearest training examples, by cosine similarity.
+def nearest_neighbors(train_x, train_y, test_x, test_y, choices=(5,), metric: str = "cosine") -> Score:
+    """Accuracy of the vote of the k nearest training examples, by cosine similarity unless told otherwise.
 
     Parameters
     ----------
@@ -101,6 +101,8 @@ def nearest_neighbors(train_x, train_y, test_x, test_y, choices=(5,)) -> Score:
     train_y, test_y : array-like, (B,)
     choices : sequence of int
         Candidates for k; with more than one, cross-validation within the training set chooses.
+    metric : str
+        One of scikit-learn's, such as "euclidean", the right one for codes whose origin means nothing.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def nearest_neighbors(train_x, train_y, test_x, test_y, choices=(5,)) -> Score:
     """
 
     def classifier(k: int):
-        return KNeighborsClassifier(n_neighbors=k, metric="cosine")
+        return KNeighborsClassifier(n_neighbors=k, metric=metric)
 
     return _best(classifier, choices, train_x, train_y, test_x, test_y)
 

@@ -74,6 +74,28 @@ class FullyConnectedAutoencoder(nn.Module):
         return self.decoder(self.encoder(pixels * visible))
 
 
+def linear_layers(*sizes: int, generator: torch.Generator) -> nn.Sequential:
+    """Linear layers with a ReLU between them, none at the end: a code may be negative.
+
+    Parameters
+    ----------
+    *sizes : int
+        Widths from the input to the output.
+    generator : torch.Generator
+        Draws the initial weights (Glorot's uniform ones); biases are 0.
+
+    Returns
+    -------
+    Sequential
+    """
+    layers = []
+    for wide, narrow in pairwise(sizes):
+        layers += [nn.Linear(wide, narrow), nn.ReLU()]
+        nn.init.xavier_uniform_(layers[-2].weight, generator=generator)
+        nn.init.zeros_(layers[-2].bias)
+    return nn.Sequential(*layers[:-1])
+
+
 def pixel_mask(shape: tuple[int, ...], keep: float = 0.5, *, generator: torch.Generator) -> Tensor:
     """Keep each pixel on its own with a given probability: the source's masking.
 

@@ -90,6 +90,7 @@ def test_neighbours_are_near_in_angle_and_five_by_default():
     score = nearest_neighbors(train_x, train_y, test_x, test_y)
     assert score.predictions.tolist() == [0, 1] and score.choice == 5
     assert nearest_neighbors(train_x, train_y, test_x, test_y, choices=(8,)).predictions.tolist() == [1, 1]
+    assert nearest_neighbors(train_x, train_y, test_x, test_y, metric="euclidean").predictions.tolist() == [1, 1]
 
 
 def test_the_probe_does_not_care_for_units(blobs):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mae.fully_connected import LOSSES, FullyConnectedAutoencoder, pixel_loss, pixel_mask
+from mae.fully_connected import LOSSES, FullyConnectedAutoencoder, linear_layers, pixel_loss, pixel_mask
 
 
 @pytest.fixture
@@ -101,3 +101,12 @@ def test_unknown_switches_are_refused(pixels, visible, seeded):
         FullyConnectedAutoencoder("tanh", generator=seeded())
     with pytest.raises(ValueError, match=r"expected one mask value per pixel, got \(5, 784\) and \(4, 784\)"):
         FullyConnectedAutoencoder(generator=seeded())(pixels, visible[:4])
+
+
+def test_linear_layers_end_without_a_relu(seeded):
+    layers = linear_layers(6, 5, 2, generator=seeded(0))
+    assert [type(layer) for layer in layers] == [nn.Linear, nn.ReLU, nn.Linear]
+    assert [tuple(layer.weight.shape) for layer in layers[::2]] == [(5, 6), (2, 5)]
+    assert all((layer.bias == 0).all() for layer in layers[::2])
+    assert torch.equal(layers[0].weight, linear_layers(6, 5, 2, generator=seeded(0))[0].weight)
+    assert (layers(torch.randn(200, 6, generator=seeded(1))) < 0).any(dim=0).all()
