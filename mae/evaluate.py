@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from mae.losses import masked_mse
-from mae.masking import Mask
+from mae.masking import Mask, random_mask, take
 from mae.model import MaskedAutoencoder
 
 
@@ -186,6 +186,80 @@ def reconstruct(model: MaskedAutoencoder, patches: Tensor, mask: Mask, paste: bo
         return model(patches, mask, predict="all")
     index = mask.hidden[:, :, None].expand(-1, -1, patches.shape[2])
     return patches.scatter(1, index, model(patches, mask))
+
+
+@torch.inference_mode()
+def hidden_errors(
+    model: MaskedAutoencoder,
+    patches: Tensor,
+    ratio: float,
+    count: int,
+    *,
+    generator: torch.Generator,
+    batch_size: int = 500,
+) -> Tensor:
+    """Squared error of each patch under several random masks: how badly the rest of its image predicts it.
+
+    ``nanmean(dim=0)`` is a map of what is strange in each image (Schwartz et al., 2024).
+
+    Parameters
+    ----------
+    model : MaskedAutoencoder
+        One that predicts pixels, not normalised ones.
+    patches : Tensor, (B, N, P)
+    ratio : float
+        Share hidden, as in `random_mask`.
+    count : int
+        S, the masks of each image; no two images have the same ones.
+    generator : torch.Generator
+    batch_size : int
+        How many examples go through the model at a time.
+
+    Returns
+    -------
+    Tensor, (S, B, N)
+        Mean over the P values of a patch; NaN where it was visible.
+    """
+    if count < 1:
+        raise ValueError(f"expected at least one mask, got {count}")
+    model.eval()
+    B, N, _ = patches.shape
+    errors = torch.full((count, B, N), torch.nan)
+    for some in errors:
+        mask = random_mask(B, N, ratio, generator=generator)
+        for rows in torch.arange(B).split(batch_size):
+            hidden = mask.hidden[rows]
+            error = (model(patches[rows], mask[rows]) - take(patches[rows], hidden)) ** 2
+            some[rows] = some[rows].scatter(1, hidden, error.mean(dim=2))
+    return errors
+
+
+def effective_rank(features) -> float:
+    """How many directions features use: the exponential of the entropy of their singular values (Roy & Vetterli, 2007).
+
+    Parameters
+    ----------
+    features : array-like, (B, D)
+        Their mean is taken off first.
+
+    Returns
+    -------
+    float
+        From 1, all on a line, to min(B - 1, D), equally spread in all directions.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two examples, or all are the same.
+    """
+    x = np.asarray(features, dtype=float)
+    if x.ndim != 2 or len(x) < 2:
+        raise ValueError(f"expected features (B, D) of at least two examples, got {x.shape}")
+    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)
+    if not values[0] > 1e-12 * np.abs(x).max():
+        raise ValueError("all examples have the same features: their rank is 0")
+    share = values[values > 0] / values.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 class Classifier(nn.Module):

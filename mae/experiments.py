@@ -317,20 +317,20 @@ def run(setting: Setting) -> dict:
     return {**reconstruction(model, setting), **frozen_features(model), "seconds": seconds}
 
 
-def run_missing(settings: Sequence[Setting], measure: Callable[[Setting], dict], path: Path) -> None:
+def run_missing(settings: Sequence, measure: Callable, path: Path) -> None:
     """Run what is not yet in a file of results; each run is stored as soon as it is done.
 
     Parameters
     ----------
     settings : sequence of Setting
-        In this order.
+        In this order; of this module or of another with a dataclass of its own.
     measure : callable
         Such as `run`.
     path : Path
     """
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     for setting in settings:
-        if any(Setting(**row["setting"]) == setting for row in rows):
+        if any(type(setting)(**row["setting"]) == setting for row in rows):
             continue
         rows.append({"setting": asdict(setting), **measure(setting)})
         versions = {

@@ -1,5 +1,6 @@
 """The reconstruction loss and its target."""
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from mae.masking import Mask, take
@@ -74,3 +75,30 @@ def masked_mse(prediction: Tensor, patches: Tensor, mask: Mask, on: str = "hidde
             f'ask the model for them with predict="{on}"'
         )
     return ((prediction - target) ** 2).mean()
+
+
+def uniformity(features: Tensor) -> Tensor:
+    """How alike the features of different examples are: the mean squared cosine over all pairs (Zhang et al., 2022).
+
+    Added to the loss with a small weight, it keeps features from collapsing onto few directions.
+
+    Parameters
+    ----------
+    features : Tensor, (B, D)
+
+    Returns
+    -------
+    Tensor, ()
+        From 1 / D or a little less, directions evenly spread, to 1, all on one line.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two examples.
+    """
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"expected features (B, D) of at least two examples, got {tuple(features.shape)}")
+    directions = F.normalize(features, dim=1)
+    squares = (directions @ directions.T) ** 2  # (B, B), 1 on the diagonal
+    B = len(features)
+    return (squares.sum() - squares.diagonal().sum()) / (B * (B - 1))

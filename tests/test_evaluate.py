@@ -6,7 +6,9 @@ import torch
 
 from mae.evaluate import (
     Score,
+    effective_rank,
     extract_features,
+    hidden_errors,
     linear_probe,
     nearest_neighbors,
     reconstruct,
@@ -181,3 +183,38 @@ def test_masks_of_another_batch_are_refused(call, count, tiny, patches, seeded):
     mask = random_mask(count, 4, 0.5, generator=seeded(2))
     with pytest.raises(ValueError, match=f"expected a mask for 16 examples.*, got one for {count}"):
         call(tiny, patches, mask)
+
+
+def test_errors_of_hidden_patches_are_those_of_the_loss(tiny, patches, seeded):
+    errors = hidden_errors(tiny, patches, 0.5, 6, generator=seeded(7), batch_size=5)
+    assert errors.shape == (6, 16, 4)
+    generator = seeded(7)
+    for some in errors:
+        mask = random_mask(16, 4, 0.5, generator=generator)
+        assert torch.equal(some.isnan(), ~mask.is_hidden)
+        with torch.inference_mode():
+            loss = masked_mse(tiny(patches, mask), patches, mask)
+        assert some.nanmean().item() == pytest.approx(loss.item(), rel=1e-5)
+    with pytest.raises(ValueError, match="at least one mask, got 0"):
+        hidden_errors(tiny, patches, 0.5, 0, generator=seeded())
+
+
+def test_effective_rank_counts_directions():
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    for k in (1, 3, 8):
+        spread = np.concatenate([np.eye(k), -np.eye(k)]) @ axes[:k]  # the same in k directions
+        assert effective_rank(spread) == pytest.approx(k)
+        assert effective_rank(5 + 3 * spread) == pytest.approx(k)  # neither place nor scale matter
+    values = np.array([3.0, 1.0])  # entropy by hand
+    share = values / 4
+    uneven = np.array([[3.0, 0], [-3, 0], [0, 1], [0, -1]])
+    assert effective_rank(torch.tensor(uneven)) == pytest.approx(np.exp(-(share * np.log(share)).sum()))
+
+
+@pytest.mark.parametrize(
+    ("features", "message"), [(np.ones((1, 3)), "at least two examples"), (np.full((5, 3), 0.1), "their rank is 0")]
+)
+def test_effective_rank_says_what_it_needs(features, message):
+    with pytest.raises(ValueError, match=message):
+        effective_rank(features)

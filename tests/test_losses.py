@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from mae.losses import masked_mse, normalize_patches
+from mae.losses import masked_mse, normalize_patches, uniformity
 from mae.masking import Mask, random_mask, take
 
 
@@ -144,3 +145,13 @@ def test_integer_patches_and_unknown_targets_are_refused(mask):
         masked_mse(prediction, torch.zeros(6, 8, 5, dtype=torch.int64), mask)
     with pytest.raises(ValueError, match='expected "hidden", "visible" or "all", got \'both\''):
         masked_mse(prediction, torch.zeros(6, 8, 5), mask, on="both")
+
+
+def test_uniformity_is_the_mean_squared_cosine_of_pairs(seeded):
+    x = torch.randn(5, 3, generator=seeded(0))
+    pairs = [F.cosine_similarity(x[i], x[j], dim=0) ** 2 for i in range(5) for j in range(5) if i != j]
+    assert uniformity(x).item() == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-5)
+    assert uniformity(torch.eye(4)).item() == pytest.approx(0)
+    assert uniformity(torch.tensor([[1.0, 2], [-3, -6], [2, 4]])).item() == pytest.approx(1)
+    with pytest.raises(ValueError, match="at least two examples, got \\(1, 3\\)"):
+        uniformity(x[:1])
