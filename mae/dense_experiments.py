@@ -44,7 +44,7 @@ GRID = (SIZE // PATCH, SIZE // PATCH)
 UNLABELLED = 4000  # canvases to pre-train on
 RECIPE = TrainConfig(epochs=24, patch_size=PATCH)
 OUTPUTS = {"detect": 10 + 1 + 4, "segment": PATCH * PATCH * 11}
-STEPS, BATCH = 300, 16
+STEPS, BATCH = 204, 16
 LABELS = (48, 192)  # so that every batch is full
 RATES = {"threshold": (0.01, 0.1, 1.0, 10.0)}  # no learning rates, but inverse penalties of a logistic regression
 RATES |= {"frozen": (0.003, 0.01, 0.03)}  # of a linear head; a whole network wants less:
@@ -191,7 +191,7 @@ def train(setting: Setting) -> PatchHead:
         outputs = trained(patches[batch])
         if setting.task == "detect":
             return detection_loss(outputs, wanted[batch], offsets[batch])
-        some = torch.randperm(PATCH**2, generator=generator)[: PATCH**2 // 4]
+        some = torch.randperm(PATCH**2, generator=generator)[: PATCH**2 // 8]
         return segmentation_loss(outputs, of_pixels[batch], some)
 
     epochs = STEPS * setting.longer * BATCH // setting.labels
