@@ -35,6 +35,7 @@ ORDER = [
     "trainer",
     "experiments",
     "ablations",
+    "faces",
     "replays",
     "dense_experiments",
     "plot",
@@ -178,6 +179,7 @@ print(json.dumps([same, loaded, list(settings)]))
 FORBIDDEN = re.compile(r"\bprint\(|plt\.show\(|manual_seed\(|rcParams|set_num_threads|filterwarnings")
 ALLOWED = {
     "__main__": {"print(", "manual_seed("},
+    "faces": {"manual_seed("},
     "data": {"manual_seed("},
     "dense_experiments": {"manual_seed("},
     "ablations": {"manual_seed("},

@@ -7,7 +7,22 @@ import secrets
 
 from IPython.display import Markdown
 
-from mae.exercises import principle, q01, q02, q03, q04, q05, q06, real, source, start, structure, summary, what  # noqa: F401
+from mae.exercises import (  # noqa: F401
+    principle,
+    q01,
+    q02,
+    q03,
+    q04,
+    q05,
+    q06,
+    q21,
+    real,
+    source,
+    start,
+    structure,
+    summary,
+    what,
+)
 from mae.exercises.cards import Card, Progress, source_line
 from mae.exercises.engine import EXERCISES, Exercise, judge, untouched
 from mae.exercises.quiz import QUIZZES, Quiz
@@ -30,6 +45,7 @@ CHAPTERS = {
     "q04": "Question 4: What is mean squared error?",
     "q05": "Question 5: Design a simple MAE",
     "q06": "Question 6: How do you use MAE for dimensionality reduction?",
+    "q21": "Question 21: How do you use MAE for face recognition?",
 }
 
 _worker = Worker()
