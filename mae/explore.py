@@ -216,6 +216,7 @@ def faults() -> Explorer:
             f"{'With ' + ', '.join(having) if having else 'Mended'}: the training loss ends at "
             f"{sum(row['loss'] for row in found) / len(found):.3f}. On hidden pixels of 1,000 test digits, the error "
             f"is {min(shares):.2f} to {max(shares):.2f} times that of the mean digit ({len(shares)} seeds).",
+            {"loss": sum(row["loss"] for row in found) / len(found), "share": sum(shares) / len(shares)},
         )
 
     settings = {
@@ -297,8 +298,8 @@ def positions() -> Explorer:
 
     places = tuple(str(i) for i in range(7))
     settings = {
-        "row": Setting("Row, from 0", places, start=3),
-        "column": Setting("Column, from 0", places, start=3),
+        "row": Setting("Row", places, start=3),
+        "column": Setting("Column", places, start=3),
         "width": Setting("Numbers in a position", tuple(map(str, WIDTHS)), "menu", 2),
     }
     return Explorer("positions", "Choose a patch and see which positions are like its own", settings, render)
@@ -366,8 +367,8 @@ def attention() -> Explorer:
     places = tuple(str(i) for i in range(7))
     settings = {
         "layer": Setting("Layer", tuple(str(k + 1) for k in range(len(maps)))),
-        "row": Setting("Row, from 0", places, start=3),
-        "column": Setting("Column, from 0", places, start=3),
+        "row": Setting("Row", places, start=3),
+        "column": Setting("Column", places, start=3),
         "digit": Setting("Test digit", ("first", "second"), "menu"),
     }
     return Explorer("attention", "Choose a patch and see where it looks", settings, render)
@@ -488,4 +489,6 @@ def losses() -> Explorer:
     return Explorer("losses", "Replay three trainings on a map of the loss", settings, render)
 
 
-EXPLORERS = {explorer.__name__: explorer for explorer in (masks, positions, shuffling, patch_sizes, noise, attention)}
+EXPLORERS = {
+    explorer.__name__: explorer for explorer in (masks, positions, shuffling, patch_sizes, noise, faults, attention)
+}

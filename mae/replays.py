@@ -1,7 +1,7 @@
 """Trainings that the explorers replay: each fault of the article's model alone and together, and three losses.
 
-``python -m mae experiments`` fills ``results/faults.json`` and ``results/paths.json``; stopped, it goes on where it was.
-`mae.explore` shows them.
+``python -m mae experiments`` fills ``results/faults.json`` and ``results/paths.json``; stopped, it goes on where it
+was. `mae.explore` shows them.
 """
 
 import json

@@ -18,6 +18,7 @@ from mae import Mask, load_digits, load_pretrained, patchify, random_mask
 from mae.evaluate import reconstruct, reconstruction_error
 from mae.explore import BLENDS, DIGITS, DRAWS, EXPLORERS, RATIOS, SHARES, SIZES, WIDTHS, attention_maps, spread_mask
 from mae.interactive import MARK, PALETTES, SPECIAL, Explorer, Frame, Setting, image, pixels
+from mae.replays import FAULT_SWEEP, from_hex, shown_digits, stored_faults
 from notebook_form import faults
 from refresh import normalize
 
@@ -374,6 +375,29 @@ def test_noise_gives_way_gradually(made):
     assert all(a >= b for a, b in pairwise(said)) and said[-1] < 0.75
 
 
+def test_faults_show_the_stored_trainings(made):
+    rows = stored_faults()
+    test, visible = shown_digits()
+    for choice in made("faults").choices():
+        switches = dict(zip(("relu", "code", "masks", "noise"), choice, strict=True))
+        found = [row for setting, row in zip(FAULT_SWEEP, rows, strict=True)
+                 if all(getattr(setting, name) == bool(on) for name, on in switches.items())]  # fmt: skip
+        assert len(found) == 3
+        frame = made("faults").frame(**switches)
+        shares = sorted(row["share"] for row in found)
+        assert f"is {shares[0]:.2f} to {shares[2]:.2f} times" in frame.text
+        assert frame.values["share"] == pytest.approx(np.mean(shares))
+        assert frame.values["loss"] == pytest.approx(np.mean([row["loss"] for row in found]))
+        for name, on in {"the end": choice[0], "the code": choice[1], "target": choice[2], "vector": choice[3]}.items():
+            assert (name in frame.text.split(": the")[0]) == bool(on)
+        for k, part in enumerate(frame.panels.values()):
+            seen, output = decoded(part)
+            expected = colours(pixels(test[k].view(28, 28).numpy(), (visible[k] == 0).view(28, 28).numpy()))
+            assert (seen == expected).all()
+            stored = next(row for row in found if "pictures" in row)["pictures"][k]
+            assert (output == colours(pixels(from_hex(stored).view(28, 28).numpy()))).all()
+
+
 # In a browser, without a network.
 
 
@@ -514,6 +538,12 @@ def test_every_explorer_stands_in_one_chapter():
         assert faults(BOOK / path) == []
 
 
+def shell(html):
+    """The page around the frames: controls, style and script."""
+    html = re.sub(r'<script type="application/json">.*?</script>|src="[^"]+"', "", html)
+    return re.sub(r"\d+\.\d+", "0", html)
+
+
 @pytest.mark.parametrize(("path", "i", "name"), STORED)
 def test_the_stored_version_is_what_the_code_gives(path, i, name, made):
     cell = nbformat.read(BOOK / path, as_version=4).cells[i]
@@ -521,7 +551,9 @@ def test_the_stored_version_is_what_the_code_gives(path, i, name, made):
     assert set(output.data) == {"text/plain", "text/html"}
     explorer = made(name)
     assert output.data["text/plain"] == repr(explorer)
-    options, frames = stored_frames(output.data["text/html"])
+    html = output.data["text/html"]
+    assert shell(html) == shell(explorer.html())
+    options, frames = stored_frames(html)
     assert options == [list(setting.options) for setting in explorer.settings.values()]
     number = re.compile(r"-?\d+\.\d+")
     for choice, parts in zip(explorer.choices(), frames, strict=True):

@@ -1,5 +1,6 @@
 """The built book: complete in its folder, light, and right in a real browser with the network cut."""
 
+import json
 import os
 import re
 import shutil
@@ -349,6 +350,38 @@ def test_flash_cards_are_a_list_without_a_script(book, browser):
         card.locator("summary").click()
         assert card.locator("p").first.is_visible()
     context.close()
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if has("mae-explorer", name)])
+def test_explorers_follow_the_keyboard(book, browser, name):
+    """Each control is moved by one option; what is shown is what the page has stored for that choice."""
+    with Visit(browser, book / f"{name}.html") as visit:
+        page = visit.page
+        for explorer in page.locator(".mae-explorer").all():
+            data = json.loads(explorer.locator("script[type='application/json']").text_content())
+            controls = explorer.locator("[data-setting]").all()
+            at = [
+                int(c.is_checked()) if c.get_attribute("type") == "checkbox" else int(c.input_value()) for c in controls
+            ]
+            for i, control in enumerate(controls):
+                control.focus()
+                if control.get_attribute("type") == "checkbox":
+                    page.keyboard.press("Space")
+                    at[i] = 1 - at[i]
+                else:
+                    forward = at[i] < len(data["options"][i]) - 1
+                    page.keyboard.press(
+                        "ArrowDown" if forward == (control.evaluate("c => c.tagName") == "SELECT") else "ArrowUp"
+                    )
+                    at[i] += 1 if forward else -1
+                frame = 0
+                for options, k in zip(data["options"], at, strict=True):
+                    frame = frame * len(options) + k
+                said = data["parts"][-1]
+                text = said["head"] + said["middle"].split("\n")[1 + said["of"][frame]] + said["tail"]
+                assert explorer.locator(".says").inner_text() == text
+        assert visit.requests == []
+        assert visit.complaints == []
 
 
 BROKEN_PAGE = """<!doctype html><html data-theme="light"><body style="background: #fff"><article>

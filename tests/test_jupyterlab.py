@@ -19,7 +19,11 @@ import pytest
 from test_exercises import BOOK, FOUND, imports, top_level_names
 from test_html import browser  # noqa: F401 (a fixture)
 
+from mae.explore import EXPLORERS
+from notebook_form import NOTEBOOK_METADATA
+
 NOTEBOOKS = sorted({cell.notebook for _, cell in FOUND if not re.match(r"q(?!01)", cell.notebook)})
+LIVE = ("faults", "shuffling", "patch_sizes")  # switches, sliders and menus
 SETTINGS = {  # all cells in the page, not only those in view; no request for news
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -37,6 +41,9 @@ def lab(tmp_path_factory):
             if cell.cell_type == "code":
                 cell.execution_count, cell.outputs = None, []
         nbformat.write(notebook, home / "book" / name)
+    cells = [nbformat.v4.new_code_cell(f"from mae import explore\n\nexplore.{name}()") for name in LIVE]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=NOTEBOOK_METADATA)
+    nbformat.write(notebook, home / "book" / "explorers.ipynb")
     for name, setting in SETTINGS.items():
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,4 +127,39 @@ def test_every_exercise_is_solved_by_hand(name, lab, browser):  # noqa: F811
         if "check" in notebook.cells[i].metadata.get("tags", []):
             assert cell.locator(".mae-card strong").inner_text() == "Right", output.inner_text()
         assert not output.locator("[data-mime-type='application/vnd.jupyter.error']").count(), output.inner_text()
+    context.close()
+
+
+def test_explorers_are_live(lab, browser):  # noqa: F811
+    context = browser.new_context(viewport={"width": 1300, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(lab("explorers.ipynb"))
+    cells = page.locator(".jp-NotebookPanel .jp-Notebook-cell")
+    cells.nth(len(LIVE) - 1).wait_for(state="attached", timeout=120_000)
+    page.locator("#jp-main-statusbar", has_text="Idle").wait_for(timeout=120_000)
+    for k, name in enumerate(LIVE):
+        explorer, cell = EXPLORERS[name](), cells.nth(k)
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+        view = cell.locator(".mae-explorer")
+        view.wait_for(timeout=240_000)
+        assert view.count() == 1 and view.locator("[data-setting]").count() == 0  # the widget, and it alone
+        chosen = {}
+        for key, setting in explorer.settings.items():
+            chosen[key] = len(setting.options) - 1 - setting.start  # from the first to the last, or the other way
+            if setting.kind == "switch":
+                view.get_by_label(setting.label).click()
+            elif setting.kind == "menu":
+                view.locator("select").select_option(setting.options[chosen[key]])
+            else:
+                slider = view.locator(".widget-hslider", has_text=setting.label).locator(".noUi-handle")
+                slider.focus()
+                for _ in range(abs(chosen[key] - setting.start)):
+                    page.keyboard.press("ArrowRight" if chosen[key] > setting.start else "ArrowLeft")
+            frame = explorer.frame(**chosen)
+            view.locator(".says", has_text=frame.text).wait_for()
+            assert view.locator(".name").all_inner_texts() == list(explorer.panels)
+            sources = view.locator("img").evaluate_all("all => all.map(img => img.src)")
+            assert sources == re.findall(r'src="([^"]+)"', "".join(frame.panels.values()))
     context.close()
