@@ -480,6 +480,7 @@ def losses() -> Explorer:
             panels,
             f"{'Before training' if not epoch else f'After epoch {epoch}'}. Loss on {name} patches of 200 test digits: "
             f"{', '.join(said)}. The pictures show all patches of one test digit as each model draws them.",
+            {loss: path["losses"][epoch][name] for loss, path in found["paths"].items()},
         )
 
     settings = {
@@ -490,5 +491,6 @@ def losses() -> Explorer:
 
 
 EXPLORERS = {
-    explorer.__name__: explorer for explorer in (masks, positions, shuffling, patch_sizes, noise, faults, attention)
+    explorer.__name__: explorer
+    for explorer in (masks, losses, positions, shuffling, patch_sizes, noise, faults, attention)
 }

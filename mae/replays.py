@@ -157,7 +157,7 @@ def stored_faults() -> list[dict]:
 
 LOSSES = ("hidden", "visible", "all")
 STOPS = 13  # places on a path: the start and twelve more, one epoch apart
-SIDE = 21  # points along each side of the map
+SIDE = 17  # points along each side of the map
 
 
 def _weights(model: MaskedAutoencoder) -> Tensor:

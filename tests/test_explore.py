@@ -18,7 +18,7 @@ from mae import Mask, load_digits, load_pretrained, patchify, random_mask
 from mae.evaluate import reconstruct, reconstruction_error
 from mae.explore import BLENDS, DIGITS, DRAWS, EXPLORERS, RATIOS, SHARES, SIZES, WIDTHS, attention_maps, spread_mask
 from mae.interactive import MARK, PALETTES, SPECIAL, Explorer, Frame, Setting, image, pixels
-from mae.replays import FAULT_SWEEP, from_hex, shown_digits, stored_faults
+from mae.replays import FAULT_SWEEP, LOSSES, STOPS, from_hex, shown_digits, stored_faults, stored_paths
 from notebook_form import faults
 from refresh import normalize
 
@@ -396,6 +396,31 @@ def test_faults_show_the_stored_trainings(made):
             assert (seen == expected).all()
             stored = next(row for row in found if "pictures" in row)["pictures"][k]
             assert (output == colours(pixels(from_hex(stored).view(28, 28).numpy()))).all()
+
+
+def test_losses_replay_the_stored_paths(made):
+    found = stored_paths()
+    for epoch, on in ((0, 0), (4, 1), (STOPS - 1, 2)):
+        name = LOSSES[on]
+        frame = made("losses").frame(epoch=epoch, on=on)
+        for loss, path in found["paths"].items():
+            assert f"{path['losses'][epoch][name]:.4f} (trained on {loss})" in frame.text
+            assert frame.values[loss] == path["losses"][epoch][name]
+            (picture,) = decoded(frame.panels[f"loss on {loss}"])
+            expected = pixels(from_hex(path["pictures"][epoch]).view(28, 28).numpy())
+            assert (picture == colours(expected)).all()
+        drawn = frame.panels["map of the chosen loss: light is low"]
+        assert drawn.count("<circle") == 3
+        assert [len(p.split()) for p in re.findall(r'stroke="#fff".*?/>|points="([^"]+)" fill', drawn) if p] == [
+            epoch + 1
+        ] * 6
+        data = re.search(r'href="data:image/png;base64,([^"]+)"', drawn)[1]
+        ground = np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("L")).astype(int)
+        values = np.array(found["map"][name])[::-1]  # the axis points up, rows of pixels go down
+        assert ground.shape == values.shape
+        assert ground[values == values.min()].min() == 255 and ground[values == values.max()].max() == 0
+        order = np.argsort(values.flatten())
+        assert (np.diff(ground.flatten()[order]) <= 0).all()
 
 
 # In a browser, without a network.
