@@ -15,6 +15,7 @@ from mae.exercises import (  # noqa: F401
     q04,
     q05,
     q06,
+    q10,
     q21,
     real,
     source,
@@ -45,6 +46,7 @@ CHAPTERS = {
     "q04": "Question 4: What is mean squared error?",
     "q05": "Question 5: Design a simple MAE",
     "q06": "Question 6: How do you use MAE for dimensionality reduction?",
+    "q10": "Question 10: How do you use MAE for anomaly detection?",
     "q21": "Question 21: How do you use MAE for face recognition?",
 }
 
