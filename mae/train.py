@@ -108,6 +108,7 @@ def fit(
     config: TrainConfig,
     *,
     checkpoint: Path | None = None,
+    stop: int | None = None,
     name: str = "training",
 ) -> list[dict]:
     """Minimise a loss over mini-batches with AdamW.
@@ -123,6 +124,8 @@ def fit(
     config : TrainConfig
     checkpoint : Path, optional
         Written after each epoch. If it exists, training goes on from it.
+    stop : int, optional
+        Stop after this epoch, in the middle of the schedule; a checkpoint lets a later call go on.
     name : str
         Shown by the progress bar.
 
@@ -152,7 +155,7 @@ def fit(
 
     steps = math.ceil(num_examples / config.batch_size)
     model.train()
-    epochs = range(len(log), config.epochs)
+    epochs = range(len(log), config.epochs if stop is None else min(stop, config.epochs))
     bar = progress(epochs, initial=len(log), total=config.epochs, desc=name, unit="epoch")
     for epoch in bar:
         start, total_loss = time.perf_counter(), 0.0
@@ -193,6 +196,7 @@ def pretrain(
     *,
     on: str = "hidden",
     checkpoint: Path | None = None,
+    stop: int | None = None,
     name: str = "pre-training",
 ) -> list[dict]:
     """Pre-train a masked autoencoder on images: a new random mask for every image at every step.
@@ -205,7 +209,7 @@ def pretrain(
     config : TrainConfig
     on : {"hidden", "visible", "all"}
         Which patches the loss is taken on; "hidden" is the method, the others are for comparison.
-    checkpoint, name
+    checkpoint, stop, name
         As in `fit`.
 
     Returns
@@ -223,7 +227,7 @@ def pretrain(
         mask = random_mask(len(x), N, config.mask_ratio, generator=generator)
         return masked_mse(model(patches, mask, predict=on), patches, mask, on=on, normalized=config.normalized)
 
-    return fit(model, loss_of_batch, len(images), config, checkpoint=checkpoint, name=name)
+    return fit(model, loss_of_batch, len(images), config, checkpoint=checkpoint, stop=stop, name=name)
 
 
 def save_checkpoint(state: dict, path: Path) -> None:

@@ -273,6 +273,18 @@ def test_a_failed_write_keeps_the_last_checkpoint(module, name, replacement, fre
     assert_same_weights(resumed, whole)
 
 
+def test_a_run_stops_in_the_middle_of_its_schedule_and_goes_on(fresh, tiny_images, tmp_path):
+    path = tmp_path / "run.checkpoint"
+    whole, parts = fresh(), fresh()
+    log = pretrain(whole, tiny_images, RUN)
+    assert losses(pretrain(parts, tiny_images, RUN, checkpoint=path, stop=1)) == losses(log[:1])
+    assert not parts.training
+    assert losses(pretrain(fresh(99), tiny_images, RUN, checkpoint=path, stop=1)) == losses(log[:1])  # nothing to do
+    parts = fresh(99)
+    assert losses(pretrain(parts, tiny_images, RUN, checkpoint=path, stop=RUN.epochs + 5)) == losses(log)
+    assert_same_weights(parts, whole)
+
+
 def test_checkpoints_of_other_runs_are_refused(fresh, tiny_images, tmp_path):
     path = tmp_path / "run.checkpoint"
     config = replace(RUN, epochs=1)
