@@ -320,12 +320,10 @@ def _run_reconstruct(args: argparse.Namespace) -> None:
 def _run_experiments(args: argparse.Namespace) -> None:
     """Run the stored experiments that are missing."""
     from mae.anomaly import run_all as run_anomalies
-    from mae.dense_experiments import run_dense
     from mae.experiments import run_all
     from mae.replays import run_replays
 
     run_all()
-    run_dense()
     run_replays()
     run_anomalies()
 

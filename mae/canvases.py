@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mae.data import Digits, load_digits
 
-SIZE = 64  # pixels, height and width of a canvas
-MOST = 4  # digits on a canvas
+SIZE = 40  # pixels, height and width of a canvas
+MOST = 2  # digits on a canvas
 NOTHING = 10  # the class of a pixel, or of an entry in a list of digits, where there is no digit
 
 # Columns and rows of the 512×512 textures. Between training and test lies a strip that nobody uses.
@@ -25,13 +25,13 @@ class Canvases:
 
     Parameters
     ----------
-    images : Tensor, (B, 1, 64, 64), float32
+    images : Tensor, (B, 1, 40, 40), float32
         0 is black, 1 is white.
-    boxes : Tensor, (B, 4, 4), float32
-        For each digit left, top, right, bottom in pixels; zeros where there are fewer than four digits.
-    classes : Tensor, (B, 4), int64
-        0 to 9; `NOTHING` where there are fewer than four digits.
-    pixels : Tensor, (B, 64, 64), int64
+    boxes : Tensor, (B, 2, 4), float32
+        For each digit left, top, right, bottom in pixels; zeros where there is no second digit.
+    classes : Tensor, (B, 2), int64
+        0 to 9; `NOTHING` where there is no second digit.
+    pixels : Tensor, (B, 40, 40), int64
         The class of each pixel; `NOTHING` on the background.
     """
 
@@ -74,10 +74,10 @@ def _shrunk(image: Tensor, scale: float) -> Tensor:
 
 
 def make_canvases(split: str, count: int, *, generator: torch.Generator) -> Canvases:
-    """Paste one to four digits at random places on crops of brick, grass and gravel (van der Walt et al., 2014).
+    """Paste one or two digits at random places on crops of brick, grass and gravel (van der Walt et al., 2014).
 
     The splits share neither a digit nor a pixel of a texture. Boxes of two digits overlap by at most a tenth of the
-    smaller one, so a few canvases hold fewer digits than were drawn.
+    smaller one, so where a second one finds no place there is one.
 
     Parameters
     ----------
@@ -111,11 +111,11 @@ def make_canvases(split: str, count: int, *, generator: torch.Generator) -> Canv
     for b in range(count):
         texture = textures[draw(len(textures))]
         y, x = draw(texture.shape[0] - SIZE + 1), draw(texture.shape[1] - SIZE + 1)
-        canvas = 0.8 * texture[y : y + SIZE, x : x + SIZE]
+        canvas = 0.4 * texture[y : y + SIZE, x : x + SIZE]
         placed = 0
         for _ in range(1 + draw(MOST)):
             i = draw(len(digits))
-            scale, light = (torch.rand(2, generator=generator) * torch.tensor([0.4, 0.25])).tolist()
+            scale, light = (torch.rand(2, generator=generator) * torch.tensor([0.3, 0.25])).tolist()
             ink = _shrunk(digits.images[i, 0], 0.7 + scale)
             h, w = ink.shape
             for _ in range(20):

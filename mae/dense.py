@@ -8,31 +8,102 @@ from sklearn.metrics import jaccard_score
 from torch import Tensor, nn
 
 from mae.model import MaskedAutoencoder
-from mae.patches import unpatchify
+from mae.patches import patchify, unpatchify
 
 
-class PatchHead(nn.Module):
-    """An encoder that sees all patches, and a linear head on each patch token: (B, N, P) → (B, N, outputs).
+def window_tokens(model: MaskedAutoencoder, images: Tensor, patch_size: int, step: int) -> Tensor:
+    """Patch tokens of images larger than the model's: attention stays within overlapping windows.
+
+    A patch that several windows see takes its token from the one in which it lies furthest from the edge.
 
     Parameters
     ----------
     model : MaskedAutoencoder
-        Its encoder is used, not copied; the decoder is left out.
-    outputs : int
-        Numbers for each patch.
+    images : Tensor, (B, C, H, W)
+        One or two steps larger than a window in each direction, or as large.
+    patch_size : int
+    step : int
+        From one window to the next, in patches.
+
+    Returns
+    -------
+    Tensor, (B, N, D)
+        N patches of the image, row by row.
+
+    Raises
+    ------
+    ValueError
+        If windows do not end at the edge of the image.
+    """
+    window, grid = model.config.grid, tuple(side // patch_size for side in images.shape[2:])
+    if any((g - w) % step or g < w for g, w in zip(grid, window, strict=True)):
+        raise ValueError(f"windows of {window} patches, {step} apart, don't cover a grid of {grid} patches exactly")
+    tokens = images.new_zeros(len(images), *grid, model.config.width)
+    depth = torch.full(grid, -1)  # of a patch's place in the window that its token came from
+    rows, columns = (torch.minimum(torch.arange(w), w - 1 - torch.arange(w)) for w in window)
+    inside = torch.minimum(rows[:, None], columns[None])
+    for top in range(0, grid[0] - window[0] + 1, step):
+        for left in range(0, grid[1] - window[1] + 1, step):
+            place = (slice(top, top + window[0]), slice(left, left + window[1]))
+            cut = images[:, :, top * patch_size :, left * patch_size :]
+            cut = cut[:, :, : window[0] * patch_size, : window[1] * patch_size]
+            new = torch.cat([model.encode(x)[:, 1:] for x in patchify(cut, patch_size).split(100)])
+            better = inside > depth[place]
+            tokens[:, place[0], place[1]] = torch.where(
+                better[..., None], new.unflatten(1, window), tokens[:, place[0], place[1]]
+            )
+            depth[place] = torch.where(better, inside, depth[place])
+    return tokens.flatten(1, 2)
+
+
+def with_neighbours(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Each token together with the eight around it; zeros beyond the edge.
+
+    Parameters
+    ----------
+    tokens : Tensor, (B, N, D)
+    grid : (int, int)
+
+    Returns
+    -------
+    Tensor, (B, N, 9·D)
+    """
+    maps = tokens.transpose(1, 2).unflatten(2, grid)  # (B, D, rows, columns)
+    return F.unfold(maps, 3, padding=1).transpose(1, 2)
+
+
+class DenseHead(nn.Module):
+    """Two linear maps on the features of each patch: (B, N, F) → (B, N, outputs).
+
+    Parameters
+    ----------
+    features, hidden, outputs : int
+    nothing : int, optional
+        An output that begins high: the class that most patches have.
     generator : torch.Generator, optional
-        Draws the head's initial weights.
+        Draws the initial weights.
     """
 
-    def __init__(self, model: MaskedAutoencoder, outputs: int, *, generator: torch.Generator | None = None):
+    def __init__(
+        self,
+        features: int,
+        hidden: int,
+        outputs: int,
+        *,
+        nothing: int | None = None,
+        generator: torch.Generator | None = None,
+    ):
         super().__init__()
-        self.model = model
-        self.head = nn.Linear(model.config.width, outputs)
-        nn.init.normal_(self.head.weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.head.bias)
+        self.fc1, self.fc2 = nn.Linear(features, hidden), nn.Linear(hidden, outputs)
+        nn.init.xavier_uniform_(self.fc1.weight, generator=generator)
+        nn.init.normal_(self.fc2.weight, std=0.01, generator=generator)
+        for layer in (self.fc1, self.fc2):
+            nn.init.zeros_(layer.bias)
+        if nothing is not None:
+            nn.init.constant_(self.fc2.bias[nothing], 5.0)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        return self.head(self.model.encode(patches)[:, 1:])
+    def forward(self, features: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(features)))
 
 
 def patch_centres(grid: tuple[int, int], patch_size: int) -> Tensor:

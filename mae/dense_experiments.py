@@ -1,13 +1,12 @@
-"""Detection and segmentation on canvases: what pre-training is worth when labels are few.
+"""Detection and segmentation on canvases: what tokens of a model pre-trained on plain digits are worth there.
 
-``python -m mae experiments`` makes ``pretrained/canvases.safetensors`` and fills ``results/dense.json``, one run after
-the other; stopped, it goes on where it was.
+`run_dense` fills ``results/dense.json``, one run after the other; stopped, it goes on where it was.
 """
 
 import json
-import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,11 +14,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from mae.canvases import NOTHING, SIZE, Canvases, make_canvases
 from mae.dense import (
-    PatchHead,
+    DenseHead,
     bright_spots,
     detect,
     detection_loss,
@@ -29,40 +30,29 @@ from mae.dense import (
     mean_iou,
     pixel_scores,
     segmentation_loss,
+    window_tokens,
+    with_neighbours,
 )
+from mae.evaluate import extract_features
 from mae.experiments import run_missing
-from mae.model import MAEConfig, MaskedAutoencoder
+from mae.model import MaskedAutoencoder, digits_config
 from mae.patches import patchify
-from mae.train import TrainConfig, fit, pretrain
-from mae.weights import PRETRAINED, load_model, save_model
+from mae.train import TrainConfig, fit
+from mae.weights import load_pretrained
 
 RESULTS = Path(__file__).parent / "results" / "dense.json"
-WEIGHTS = PRETRAINED / "canvases.safetensors"
 
-PATCH = 8  # pixels
+PATCH = 4  # pixels
+WINDOW = 28  # pixels: what the digits model takes
+STEP = 3  # patches from one window to the next
 GRID = (SIZE // PATCH, SIZE // PATCH)
-UNLABELLED = 4000  # canvases to pre-train on
-RECIPE = TrainConfig(epochs=24, patch_size=PATCH)
 OUTPUTS = {"detect": 10 + 1 + 4, "segment": PATCH * PATCH * 11}
-STEPS, BATCH = 204, 16
-LABELS = (48, 192)  # so that every batch is full
-RATES = {"threshold": (0.01, 0.1, 1.0, 10.0)}  # no learning rates, but inverse penalties of a logistic regression
-RATES |= {"frozen": (0.003, 0.01, 0.03)}  # of a linear head; a whole network wants less:
-RATES |= {start: (0.001, 0.002, 0.004) for start in ("pretrained", "scratch")}
-
-
-def canvas_config() -> MAEConfig:
-    """Half as wide as the digits model; 64×64 pixels in 8×8 patches."""
-    return MAEConfig(
-        grid=GRID,
-        patch_values=PATCH**2,
-        width=64,
-        depth=4,
-        heads=4,
-        decoder_width=48,
-        decoder_depth=2,
-        decoder_heads=4,
-    )
+HIDDEN, STEPS, BATCH = 64, 240, 16
+LABELS = (48, 192)
+HEADS = ("pretrained", "untrained", "pixels")
+REGIONS = ("regions", "threshold")
+RATES = {start: (0.002, 0.005, 0.01) for start in HEADS}
+RATES |= {start: (0.001, 0.01, 0.1, 1.0) for start in REGIONS}  # no learning rates, but inverse penalties
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +62,18 @@ class Setting:
     Parameters
     ----------
     task : {"detect", "segment"}
-    start : {"pretrained", "frozen", "scratch", "threshold"}
-        Train all of a pre-trained encoder; only the head on it; all of an encoder with random weights; or
-        `threshold_baseline`.
+    start : {"pretrained", "untrained", "pixels", "regions", "threshold"}
+        A head on frozen tokens of the digits model, on those of a model with random weights, or on pixels
+        (`patch_features`); or bright regions, named by a linear classifier on features of the digits model or on
+        pixels (`name_regions`).
     labels : int
         Canvases with labels.
     rate : float
-        Learning rate, or the baseline's inverse penalty.
+        Learning rate, or the linear classifier's inverse penalty.
     split : {"validation", "test"}
         What is measured on; rates are chosen on validation canvases.
     seed : int
-        Draws the labelled canvases, the head, and, from scratch, the encoder.
-    longer : int
-        How many times as many steps.
+        Draws the labelled canvases, the head, and the random weights.
     """
 
     task: str
@@ -93,58 +82,13 @@ class Setting:
     rate: float
     split: str = "test"
     seed: int = 0
-    longer: int = 1
 
     def __post_init__(self):
         if self.task not in OUTPUTS or self.start not in RATES or self.split not in ("validation", "test"):
             raise ValueError(f"unknown task, start or split in {self}")
 
 
-def make_weights(path: Path = WEIGHTS, recipe: TrainConfig = RECIPE, count: int = UNLABELLED) -> None:
-    """Pre-train the canvases model, unless it is there.
-
-    Parameters
-    ----------
-    path : Path
-        Its recipe goes into the .json file beside it.
-    recipe : TrainConfig
-    count : int
-        Unlabelled canvases.
-    """
-    if path.exists():
-        return
-    generator = torch.Generator().manual_seed(recipe.seed)
-    images = make_canvases("train", count, generator=generator).images
-    model = MaskedAutoencoder(canvas_config(), generator=generator)
-    checkpoint = path.with_suffix(".checkpoint")
-    log = pretrain(model, images, recipe, checkpoint=checkpoint)
-    record = {
-        "command": "python -m mae experiments",
-        "recipe": asdict(recipe),
-        "canvases": count,
-        "seconds": round(sum(row["seconds"] for row in log), 1),
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        "loss": [round(row["loss"], 5) for row in log],
-    }
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    save_model(model, path, dtype=torch.float16)
-    checkpoint.unlink()
-
-
-def start_model(start: str, seed: int) -> MaskedAutoencoder:
-    """The encoder that a run begins with.
-
-    Parameters
-    ----------
-    start : {"pretrained", "frozen", "scratch"}
-    seed : int
-        Of random weights.
-    """
-    if start != "scratch":
-        return load_model(WEIGHTS)
-    return MaskedAutoencoder(canvas_config(), generator=torch.Generator().manual_seed(seed))
-
-
+@cache
 def labelled(count: int, seed: int) -> Canvases:
     """The canvases that a run may see the labels of.
 
@@ -157,7 +101,7 @@ def labelled(count: int, seed: int) -> Canvases:
 
 
 @cache
-def held_out(split: str, count: int = 300) -> Canvases:
+def held_out(split: str, count: int = 200) -> Canvases:
     """The canvases that runs are measured on, the same for all.
 
     Parameters
@@ -168,68 +112,207 @@ def held_out(split: str, count: int = 300) -> Canvases:
     return make_canvases(split, count, generator=torch.Generator().manual_seed(2000))
 
 
-def train(setting: Setting) -> PatchHead:
-    """Train one model with labels.
+@torch.inference_mode()
+def patch_features(start: str, images: Tensor, seed: int = 0) -> Tensor:
+    """What a head is told of each patch.
+
+    Parameters
+    ----------
+    start : {"pretrained", "untrained", "pixels"}
+        Tokens of 3×3 patches, of one encoder or the other; or the 28×28 pixels around the patch, mirrored at the
+        edge of the picture.
+    images : Tensor, (B, 1, 40, 40)
+    seed : int
+        Of random weights.
+
+    Returns
+    -------
+    Tensor, (B, N, F)
+    """
+    if start == "pixels":
+        around = (WINDOW - PATCH) // 2
+        padded = F.pad(images, (around,) * 4, mode="reflect")
+        return F.unfold(padded, WINDOW, stride=PATCH).transpose(1, 2)
+    if start == "pretrained":
+        model = load_pretrained("digits")
+    else:
+        model = MaskedAutoencoder(digits_config(), generator=torch.Generator().manual_seed(seed)).eval()
+    return with_neighbours(window_tokens(model, images, PATCH, STEP), GRID)
+
+
+@cache
+def _features(start: str, split: str, count: int, seed: int, weights: int) -> Tensor:
+    canvases = held_out(split, count) if split else labelled(count, seed)
+    return patch_features(start, canvases.images, weights)
+
+
+def train(setting: Setting) -> tuple[DenseHead, Tensor]:
+    """Train a head with labels.
 
     Parameters
     ----------
     setting : Setting
+
+    Returns
+    -------
+    head : DenseHead
+    scale : Tensor, (2, F)
+        Mean and deviation of the features, which it takes standardised.
     """
     canvases = labelled(setting.labels, setting.seed)
-    patches = patchify(canvases.images, PATCH)
-    model = start_model(setting.start, setting.seed)
-    head = PatchHead(model, OUTPUTS[setting.task], generator=torch.Generator().manual_seed(setting.seed))
-    trained: nn.Module = head
-    if setting.start == "frozen":  # the features never change: compute them once
-        with torch.no_grad():
-            patches = model.encode(patches)[:, 1:]  # (B, N, D)
-        trained = head.head
+    features = _features(setting.start, "", setting.labels, setting.seed, setting.seed)
+    scale = torch.stack([features.mean(dim=(0, 1)), features.std(dim=(0, 1)) + 1e-4])
+    features = (features - scale[0]) / scale[1]
+    head = DenseHead(
+        features.shape[2],
+        HIDDEN,
+        OUTPUTS[setting.task],
+        nothing=NOTHING if setting.task == "detect" else None,
+        generator=torch.Generator().manual_seed(setting.seed),
+    )
     wanted, offsets = detection_targets(canvases.boxes, canvases.classes, GRID, PATCH)
     of_pixels = patchify(canvases.pixels[:, None].float(), PATCH).long()  # (B, N, p·p)
 
     def loss_of_batch(batch: Tensor, generator: torch.Generator) -> Tensor:
-        outputs = trained(patches[batch])
+        outputs = head(features[batch])
         if setting.task == "detect":
             return detection_loss(outputs, wanted[batch], offsets[batch])
-        some = torch.randperm(PATCH**2, generator=generator)[: PATCH**2 // 8]
+        some = torch.randperm(PATCH**2, generator=generator)[: PATCH**2 // 4]
         return segmentation_loss(outputs, of_pixels[batch], some)
 
-    epochs = STEPS * setting.longer * BATCH // setting.labels
-    options = TrainConfig(epochs=epochs, batch_size=BATCH, learning_rate=setting.rate, seed=setting.seed)
-    fit(trained, loss_of_batch, setting.labels, options, name=f"{setting.task}, {setting.start}")
-    return head.eval()
+    options = TrainConfig(
+        epochs=STEPS * BATCH // setting.labels,
+        batch_size=BATCH,
+        learning_rate=setting.rate,
+        weight_decay=0.3,
+        seed=setting.seed,
+    )
+    fit(head, loss_of_batch, setting.labels, options, name=f"{setting.task}, {setting.start}")
+    return head, scale
 
 
 @torch.inference_mode()
-def score(head: PatchHead, task: str, canvases: Canvases) -> dict:
-    """Mean average precision at IoU 0.5, or mean IoU of the pixels; and the same if all digits are one class.
+def answers(setting: Setting, head: DenseHead, scale: Tensor) -> Tensor:
+    """What the head says about each patch of the held-out canvases.
 
     Parameters
     ----------
-    head : PatchHead
-    task : {"detect", "segment"}
+    setting : Setting
+    head, scale
+        What `train` returned.
+
+    Returns
+    -------
+    Tensor, (B, N, outputs)
+    """
+    features = _features(setting.start, setting.split, len(held_out(setting.split)), 0, setting.seed)
+    return head((features - scale[0]) / scale[1])
+
+
+def frames(image: Tensor, boxes: Tensor) -> Tensor:
+    """What boxes hold, as if each were a digit alone: brought to 20 pixels, black to white, in the middle of 28×28.
+
+    Parameters
+    ----------
+    image : Tensor, (H, W)
+    boxes : Tensor, (n, 4)
+
+    Returns
+    -------
+    Tensor, (n, 1, 28, 28)
+    """
+    framed = torch.zeros(len(boxes), 1, WINDOW, WINDOW)
+    for frame, (left, top, right, bottom) in zip(framed[:, 0], boxes.long().tolist(), strict=True):
+        zoom = 20 / max(right - left, bottom - top)
+        h, w = (max(1, round(side * zoom)) for side in (bottom - top, right - left))
+        cut = image[None, None, top:bottom, left:right]
+        cut = F.interpolate(cut, size=(h, w), mode="bilinear", antialias=True)[0, 0]
+        y, x = (WINDOW - h) // 2, (WINDOW - w) // 2
+        frame[y : y + h, x : x + w] = (cut - cut.min()) / (cut.max() - cut.min() + 1e-6)
+    return framed
+
+
+def choose_threshold(canvases: Canvases) -> tuple[float, int]:
+    """The threshold and the smallest region that find most digits of labelled canvases with the fewest others.
+
+    Parameters
+    ----------
+    canvases : Canvases
+
+    Returns
+    -------
+    threshold : float
+    least : int
+    """
+    truth = [boxes[classes < NOTHING] for boxes, classes in zip(canvases.boxes, canvases.classes, strict=True)]
+
+    def f_measure(choice: tuple[float, int]) -> float:
+        found = [bright_spots(image, *choice) for image in canvases.images[:, 0]]
+        right = sum(match(a, torch.ones(len(a)), b).sum().item() for a, b in zip(found, truth, strict=True))
+        return 2 * right / (sum(map(len, found)) + sum(map(len, truth)))
+
+    return max(((t, n) for t in (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7) for n in (10, 20)), key=f_measure)
+
+
+def name_regions(setting: Setting) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
+    """Bright regions are objects; a linear classifier on what they hold names them.
+
+    It profits from knowing that digits are bright.
+
+    Parameters
+    ----------
+    setting : Setting
+        With the start "regions" (features of the digits model) or "threshold" (pixels).
+
+    Returns
+    -------
+    found : list of (boxes, classes, scores)
+        As `mae.dense.detect` gives it, for the held-out canvases.
+    guess : Tensor, (B, 40, 40), int64
+        The class of each pixel: that of its region.
+    """
+
+    def features(pictures: Sequence[Tensor]) -> np.ndarray:
+        x = torch.cat(list(pictures))
+        if setting.start == "threshold":
+            return x.flatten(1).numpy()
+        return extract_features(load_pretrained("digits"), patchify(x, PATCH))
+
+    canvases, test = labelled(setting.labels, setting.seed), held_out(setting.split)
+    is_digit = canvases.classes < NOTHING
+    pairs = zip(canvases.images[:, 0], canvases.boxes, is_digit, strict=True)
+    known = features([frames(image, boxes[digit]) for image, boxes, digit in pairs])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=setting.rate, max_iter=1000))
+    classifier.fit(known, canvases.classes[is_digit].numpy())
+
+    threshold, least = choose_threshold(canvases[: LABELS[0]])
+    boxes = [bright_spots(image, threshold, least) for image in test.images[:, 0]]
+    regions = features([frames(image, some) for image, some in zip(test.images[:, 0], boxes, strict=True)])
+    probability = torch.from_numpy(classifier.predict_proba(regions)).float()
+    names = torch.from_numpy(classifier.classes_)[probability.argmax(dim=1)]
+    counts = [len(some) for some in boxes]
+    scores = probability.max(dim=1).values.split(counts)
+    found = list(zip(boxes, names.split(counts), scores, strict=True))
+    guess = torch.full_like(test.pixels, NOTHING)
+    for image, pixels, (some, classes, _) in zip(test.images[:, 0], guess, found, strict=True):
+        for (left, top, right, bottom), name in zip(some.long().tolist(), classes, strict=True):
+            pixels[top:bottom, left:right][image[top:bottom, left:right] > threshold] = name
+    return found, guess
+
+
+def detection_scores(found: list[tuple[Tensor, Tensor, Tensor]], canvases: Canvases) -> dict:
+    """Mean average precision at IoU 0.5, with the classes and with all digits as one.
+
+    Parameters
+    ----------
+    found : list of (boxes, classes, scores)
+        What `mae.dense.detect` gave.
     canvases : Canvases
 
     Returns
     -------
     dict
-        ``score``, and ``any``: whether something is found, whatever it is called.
-    """
-    outputs = torch.cat([head(batch) for batch in patchify(canvases.images, PATCH).split(100)])
-    if task == "detect":
-        return detection_scores(detect(outputs, GRID, PATCH), canvases)
-    guess = pixel_scores(outputs, PATCH, SIZE).argmax(dim=1)
-    return segmentation_scores(guess, canvases)
-
-
-def detection_scores(found: list[tuple[Tensor, Tensor, Tensor]], canvases: Canvases) -> dict:
-    """Mean average precision, with the classes and without.
-
-    Parameters
-    ----------
-    found : list of (boxes, classes, scores)
-        What `detect` gave.
-    canvases : Canvases
+        ``score`` and ``any``.
     """
     same = [(boxes, 0 * classes, scores) for boxes, classes, scores in found]
     one = (canvases.classes == NOTHING).long()  # 0 for every digit
@@ -244,67 +327,20 @@ def segmentation_scores(guess: Tensor, canvases: Canvases) -> dict:
 
     Parameters
     ----------
-    guess : Tensor, (B, 64, 64), int64
+    guess : Tensor, (B, 40, 40), int64
     canvases : Canvases
+
+    Returns
+    -------
+    dict
+        ``score`` and ``any``.
     """
     two = [(pixels == NOTHING).long() for pixels in (canvases.pixels, guess)]
     return {"score": mean_iou(canvases.pixels, guess), "any": mean_iou(*two, num_classes=2)}
 
 
-def _crops(image: Tensor, boxes: Tensor) -> np.ndarray:
-    """What the boxes hold, each brought to 16×16 pixels, from its darkest to its brightest."""
-    crops = []
-    for left, top, right, bottom in boxes.long().tolist():
-        cut = F.interpolate(image[None, None, top:bottom, left:right], size=(16, 16), mode="bilinear", antialias=True)
-        crops.append(((cut - cut.min()) / (cut.max() - cut.min() + 1e-6)).flatten().numpy())
-    return np.stack(crops)
-
-
-def threshold_baseline(setting: Setting) -> dict:
-    """Detection and segmentation without a network: bright regions, named by a logistic regression on their pixels.
-
-    It profits from knowing that digits are bright. Threshold and smallest region are chosen on labelled canvases.
-
-    Parameters
-    ----------
-    setting : Setting
-
-    Returns
-    -------
-    dict
-        What `score` gives.
-    """
-    canvases, test = labelled(setting.labels, setting.seed), held_out(setting.split)
-    some = canvases[: LABELS[0]]
-
-    def f_measure(threshold: float, least: int) -> float:
-        found = [bright_spots(image, threshold, least) for image in some.images[:, 0]]
-        truth = [boxes[classes < NOTHING] for boxes, classes in zip(some.boxes, some.classes, strict=True)]
-        right = sum(match(a, torch.ones(len(a)), b).sum().item() for a, b in zip(found, truth, strict=True))
-        return 2 * right / (sum(map(len, found)) + sum(map(len, truth)))
-
-    choices = [(threshold, least) for threshold in (0.6, 0.65, 0.7, 0.75, 0.8) for least in (10, 20, 40)]
-    threshold, least = max(choices, key=lambda choice: f_measure(*choice))
-    is_digit = canvases.classes < NOTHING
-    pairs = zip(canvases.images[:, 0], canvases.boxes, is_digit, strict=True)
-    crops = np.concatenate([_crops(image, boxes[digit]) for image, boxes, digit in pairs])
-    classifier = LogisticRegression(C=setting.rate, max_iter=1000).fit(crops, canvases.classes[is_digit].numpy())
-    found, guess = [], torch.full_like(test.pixels, NOTHING)
-    for image, pixels in zip(test.images[:, 0], guess, strict=True):
-        boxes = bright_spots(image, threshold, least)
-        if not len(boxes):
-            found.append((boxes, torch.zeros(0, dtype=torch.int64), torch.zeros(0)))
-            continue
-        probability = torch.from_numpy(classifier.predict_proba(_crops(image, boxes)))
-        classes = torch.from_numpy(classifier.classes_)[probability.argmax(dim=1)]
-        found.append((boxes, classes, probability.max(dim=1).values))
-        for (left, top, right, bottom), name in zip(boxes.long().tolist(), classes, strict=True):
-            pixels[top:bottom, left:right][image[top:bottom, left:right] > threshold] = name
-    return detection_scores(found, test) if setting.task == "detect" else segmentation_scores(guess, test)
-
-
 def run(setting: Setting) -> dict:
-    """Train one model and measure it.
+    """Learn from labelled canvases, then measure on held-out ones.
 
     Parameters
     ----------
@@ -313,20 +349,26 @@ def run(setting: Setting) -> dict:
     Returns
     -------
     dict
-        What `score` gives, and ``seconds``: training time.
+        ``score`` and ``any`` of `detection_scores` or `segmentation_scores`, and ``seconds``.
     """
-    start = time.perf_counter()
-    if setting.start == "threshold":
-        return {**threshold_baseline(setting), "seconds": time.perf_counter() - start}
-    head = train(setting)
-    seconds = time.perf_counter() - start
-    return {**score(head, setting.task, held_out(setting.split)), "seconds": seconds}
+    start, canvases = time.perf_counter(), held_out(setting.split)
+    if setting.start in REGIONS:
+        found, guess = name_regions(setting)
+    else:
+        outputs = answers(setting, *train(setting))
+        if setting.task == "detect":
+            found = detect(outputs, GRID, PATCH)
+        else:
+            guess = pixel_scores(outputs, PATCH, SIZE).argmax(dim=1)
+    scores = detection_scores(found, canvases) if setting.task == "detect" else segmentation_scores(guess, canvases)
+    return {**scores, "seconds": time.perf_counter() - start}
 
 
 SEARCH = [
-    Setting(task=task, start=start, labels=LABELS[-1], rate=rate, split="validation", seed=100)
-    for task in OUTPUTS
+    Setting(task=task, start=start, labels=labels, rate=rate, split="validation", seed=100)
     for start in RATES
+    for labels in LABELS
+    for task in OUTPUTS
     for rate in RATES[start]
 ]
 
@@ -348,16 +390,17 @@ def rows(path: Path = RESULTS, what: str = "score") -> list[tuple[Setting, float
     return [(Setting(**row["setting"]), row[what]) for row in json.loads(path.read_text())["rows"]]
 
 
-def best_rate(task: str, start: str, path: Path = RESULTS) -> float:
-    """The learning rate with the highest score on validation canvases.
+def best_rate(task: str, start: str, labels: int, path: Path = RESULTS) -> float:
+    """The rate with the highest score on validation canvases.
 
     Parameters
     ----------
-    task, start
+    task, start, labels
         As in `Setting`.
     path : Path
     """
-    found = {s.rate: value for s, value in rows(path) if s in SEARCH and (s.task, s.start) == (task, start)}
+    wanted = (task, start, labels, "validation")
+    found = {s.rate: value for s, value in rows(path) if (s.task, s.start, s.labels, s.split) == wanted}
     return max(found, key=found.get)
 
 
@@ -368,34 +411,32 @@ def sweep(path: Path = RESULTS) -> list[Setting]:
     ----------
     path : Path
     """
-    runs = [
-        Setting(task=task, start=start, labels=labels, rate=best_rate(task, start, path), seed=seed)
-        for seed in range(3)
-        for task in OUTPUTS
-        for labels in LABELS
+    return [
+        Setting(task=task, start=start, labels=labels, rate=best_rate(task, start, labels, path), seed=seed)
         for start in RATES
+        for seed in range(3)
+        for labels in LABELS
+        for task in OUTPUTS
     ]
-    return runs + [replace(s, longer=3) for s in runs if s.start == "scratch" and s.labels == LABELS[-1]]
 
 
 def run_dense(path: Path = RESULTS) -> None:
-    """Make the weights and run what is missing.
+    """Run what is missing.
 
     Parameters
     ----------
     path : Path
     """
-    make_weights()
     run_missing(SEARCH, run, path)
     run_missing(sweep(path), run, path)
 
 
-def stored(task: str, start: str, labels: int, longer: int = 1, what: str = "score") -> np.ndarray:
+def stored(task: str, start: str, labels: int, what: str = "score") -> np.ndarray:
     """A measure on the test canvases, one number for each seed.
 
     Parameters
     ----------
-    task, start, labels, longer
+    task, start, labels
         As in `Setting`.
     what : {"score", "any", "seconds"}
         What `run` returned.
@@ -404,8 +445,8 @@ def stored(task: str, start: str, labels: int, longer: int = 1, what: str = "sco
     -------
     ndarray, (seeds,)
     """
-    wanted = (task, start, labels, longer, "test")
-    found = {s.seed: v for s, v in rows(RESULTS, what) if (s.task, s.start, s.labels, s.longer, s.split) == wanted}
+    wanted = (task, start, labels, "test")
+    found = {s.seed: v for s, v in rows(RESULTS, what) if (s.task, s.start, s.labels, s.split) == wanted}
     if not found:
-        raise ValueError(f"no stored run {wanted}: run `python -m mae experiments`")
+        raise ValueError(f"no stored run {wanted}: call `run_dense`")
     return np.array([found[seed] for seed in sorted(found)])

@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score
 
 from mae.canvases import NOTHING, SIZE, make_canvases
 from mae.dense import (
-    PatchHead,
+    DenseHead,
     average_precision,
     box_iou,
     bright_spots,
@@ -21,10 +21,13 @@ from mae.dense import (
     pixel_scores,
     segmentation_loss,
     suppress,
+    window_tokens,
+    with_neighbours,
 )
+from mae.model import MAEConfig, MaskedAutoencoder
 from mae.patches import patchify
 
-GRID = (8, 8)
+GRID, PATCH = (10, 10), 4
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +38,51 @@ def canvases(seeded):
 @pytest.fixture(scope="module")
 def perfect(canvases):
     """Outputs of a head that knows everything."""
-    wanted, offsets = detection_targets(canvases.boxes, canvases.classes, GRID, 8)
+    wanted, offsets = detection_targets(canvases.boxes, canvases.classes, GRID, PATCH)
     return torch.cat([20 * torch.nn.functional.one_hot(wanted, 11).float(), offsets], dim=2)
 
 
-def test_head_answers_for_each_patch(tiny, tiny_images, seeded):
-    head = PatchHead(tiny, 5, generator=seeded(1))
-    patches = patchify(tiny_images, 2)
-    assert head(patches).shape == (16, 4, 5)
-    assert torch.equal(PatchHead(tiny, 5, generator=seeded(1)).head.weight, head.head.weight)
+def test_one_window_is_the_encoder(tiny, tiny_images):
+    expected = tiny.encode(patchify(tiny_images, 2))[:, 1:]
+    assert torch.equal(window_tokens(tiny, tiny_images, 2, 1), expected)
+
+
+def test_windows_give_each_patch_its_most_central_token(seeded):
+    config = MAEConfig(
+        grid=(3, 3), patch_values=4, width=8, depth=1, heads=2, decoder_width=8, decoder_depth=1, decoder_heads=2
+    )
+    model = MaskedAutoencoder(config, generator=seeded(0)).eval()
+    images = torch.rand(2, 1, 10, 8, generator=seeded(1))  # 5×4 patches
+    tokens = window_tokens(model, images, 2, 1).view(2, 5, 4, 8)
+
+    def window(top, left):
+        cut = images[:, :, 2 * top : 2 * top + 6, 2 * left : 2 * left + 6]
+        return model.encode(patchify(cut, 2))[:, 1:].view(2, 3, 3, 8)
+
     with torch.no_grad():
-        assert torch.equal(head(patches), head.head(tiny.encode(patches)[:, 1:]))
+        assert torch.allclose(tokens[:, 0, 0], window(0, 0)[:, 0, 0], atol=1e-6)
+        assert torch.allclose(tokens[:, 2, 1], window(1, 0)[:, 1, 1], atol=1e-6)
+        assert torch.allclose(tokens[:, 3, 2], window(2, 1)[:, 1, 1], atol=1e-6)
+        assert torch.allclose(tokens[:, 4, 3], window(2, 1)[:, 2, 2], atol=1e-6)
+    with pytest.raises(ValueError, match="don't cover a grid of"):
+        window_tokens(model, images, 2, 3)
+
+
+def test_neighbours_by_hand():
+    tokens = torch.arange(6.0).view(1, 6, 1)  # 0 1 2 / 3 4 5
+    around = with_neighbours(tokens, (2, 3))
+    assert around.shape == (1, 6, 9)
+    assert around[0, 4].tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 0]
+    assert around[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 0, 3, 4]
+    assert with_neighbours(torch.rand(2, 6, 5), (2, 3)).shape == (2, 6, 45)
+
+
+def test_head_answers_for_each_patch(seeded):
+    head, again = (DenseHead(6, 4, 3, nothing=2, generator=seeded(1)) for _ in range(2))
+    features = torch.rand(2, 5, 6, generator=seeded(2))
+    assert head(features).shape == (2, 5, 3)
+    assert torch.equal(head(features), again(features))
+    assert (head(features).argmax(dim=2) == 2).all()  # before training, nothing anywhere
 
 
 def test_patch_centres():
@@ -66,22 +103,22 @@ def test_a_centre_at_the_edge_belongs_to_the_last_patch():
 
 
 def test_perfect_answers_score_one(perfect, canvases):
-    found = detect(perfect, GRID, 8)
+    found = detect(perfect, GRID, PATCH)
     assert mean_average_precision(found, canvases.boxes, canvases.classes) == 1
     for boxes, classes, scores in found:
         assert boxes.shape == (len(classes), 4) and len(scores) == len(classes)
-    wanted, offsets = detection_targets(canvases.boxes, canvases.classes, GRID, 8)
+    wanted, offsets = detection_targets(canvases.boxes, canvases.classes, GRID, PATCH)
     assert detection_loss(perfect, wanted, offsets) < 1e-4
 
 
 def test_wrong_classes_and_shifted_boxes_score_less(perfect, canvases):
     other = (canvases.classes + 1) % 10
     other[canvases.classes == NOTHING] = NOTHING
-    found = detect(perfect, GRID, 8)
+    found = detect(perfect, GRID, PATCH)
     assert mean_average_precision(found, canvases.boxes, other) < 0.1
     moved = perfect.clone()
-    moved[..., -4] += 2  # two patches to the right
-    assert mean_average_precision(detect(moved, GRID, 8), canvases.boxes, canvases.classes) < 0.1
+    moved[..., -4] += 4  # four patches to the right
+    assert mean_average_precision(detect(moved, GRID, PATCH), canvases.boxes, canvases.classes) < 0.1
 
 
 def test_detection_loss_by_hand():
@@ -164,12 +201,12 @@ def test_classes_that_do_not_occur_are_left_out():
 
 
 def test_pixels_go_to_patches_and_back(canvases):
-    wanted = patchify(canvases.pixels[:, None].float(), 8).long()  # (B, N, p·p)
+    wanted = patchify(canvases.pixels[:, None].float(), PATCH).long()  # (B, N, p·p)
     outputs = 20 * torch.nn.functional.one_hot(wanted, 11).float().flatten(2)  # (B, N, p·p·11)
     assert segmentation_loss(outputs, wanted) < 1e-4
     assert segmentation_loss(outputs, wanted, torch.tensor([5, 9])) < 1e-4
     assert segmentation_loss(outputs.roll(11, dims=2), wanted) > 0.1
-    scores = pixel_scores(outputs, 8, SIZE)
+    scores = pixel_scores(outputs, PATCH, SIZE)
     assert scores.shape == (40, 11, SIZE, SIZE)
     assert torch.equal(scores.argmax(dim=1), canvases.pixels)
 
