@@ -322,10 +322,12 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.anomaly import run_all as run_anomalies
     from mae.experiments import run_all
     from mae.replays import run_replays
+    from mae.series import run_series
 
     run_all()
     run_replays()
     run_anomalies()
+    run_series()
 
 
 def _run_ablations(args: argparse.Namespace) -> None:

@@ -35,6 +35,7 @@ ORDER = [
     "trainer",
     "experiments",
     "ablations",
+    "series",
     "anomaly",
     "faces",
     "replays",
@@ -189,6 +190,7 @@ ALLOWED = {
     "images": {"manual_seed("},
     "explore": {"manual_seed("},
     "replays": {"manual_seed("},
+    "series": {"manual_seed("},
     "train": {"manual_seed("},
 }
 

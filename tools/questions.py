@@ -62,15 +62,7 @@ QUESTIONS = (
     Interview("Explain how to use MAE for data augmentation.", "representations", "medium"),
     Interview("Explain how to use MAE for anomaly detection.", "representations", "medium"),
     Interview("Explain how to use regularisation in MAE.", "representations", "hard"),
-    Interview(
-        "Explain how to use MAE for time-series forecasting.",
-        "sequences",
-        "medium",
-        "Cut the series into windows, one token each. Hiding the last windows and predicting them is forecasting; "
-        "hiding windows at random is the pre-training for it, and the same weights fill gaps. Normalise each example "
-        "by its visible part only, or the future leaks in. Evaluate with a rolling origin, against the seasonal naive "
-        "forecast and a ridge regression on lags.",
-    ),
+    Interview("Explain how to use MAE for time-series forecasting.", "sequences", "medium"),
     Interview(
         "Explain how to use MAE for text generation.",
         "sequences",

@@ -16,6 +16,7 @@ from mae.exercises import (  # noqa: F401
     q05,
     q06,
     q10,
+    q12,
     q21,
     real,
     source,
@@ -47,6 +48,7 @@ CHAPTERS = {
     "q05": "Question 5: Design a simple MAE",
     "q06": "Question 6: How do you use MAE for dimensionality reduction?",
     "q10": "Question 10: How do you use MAE for anomaly detection?",
+    "q12": "Question 12: How do you use MAE for time-series forecasting?",
     "q21": "Question 21: How do you use MAE for face recognition?",
 }
 
