@@ -320,13 +320,17 @@ def _run_reconstruct(args: argparse.Namespace) -> None:
 def _run_experiments(args: argparse.Namespace) -> None:
     """Run the stored experiments that are missing."""
     from mae.anomaly import run_all as run_anomalies
+    from mae.denoising import run_denoising
     from mae.experiments import run_all
+    from mae.recognition import run_recognition
     from mae.replays import run_replays
     from mae.series import run_series
 
     run_all()
     run_replays()
+    run_recognition()
     run_anomalies()
+    run_denoising()
     run_series()
 
 

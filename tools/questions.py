@@ -130,15 +130,7 @@ QUESTIONS = (
         "start. Gamma correction and histogram equalisation cost nothing and are the baselines. Judge by error on "
         "held-out photographs, not by how vivid the result looks.",
     ),
-    Interview(
-        "Explain how to use MAE for image denoising.",
-        "restoration",
-        "medium",
-        "Hide a pixel or patch and predict it from its noisy surroundings: independent noise can't be predicted, so "
-        "the prediction is clean. Average over many masks. But the visible noisy value itself is information that the "
-        "prediction throws away, which blurs detail; known noise allows to combine both. Compare with non-local means "
-        "and wavelets by PSNR and SSIM on other photographs.",
-    ),
+    Interview("Explain how to use MAE for image denoising.", "restoration", "medium"),
     Interview(
         "Explain how to use MAE for image super-resolution.",
         "restoration",

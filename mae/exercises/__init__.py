@@ -18,6 +18,7 @@ from mae.exercises import (  # noqa: F401
     q10,
     q12,
     q21,
+    q24,
     real,
     source,
     start,
@@ -50,6 +51,7 @@ CHAPTERS = {
     "q10": "Question 10: How do you use MAE for anomaly detection?",
     "q12": "Question 12: How do you use MAE for time-series forecasting?",
     "q21": "Question 21: How do you use MAE for face recognition?",
+    "q24": "Question 24: How do you use MAE for image denoising?",
 }
 
 _worker = Worker()
