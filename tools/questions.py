@@ -50,15 +50,7 @@ QUESTIONS = (
         "there be a loss. Compare with the mean, nearest neighbours and iterative imputation on held-out rows. Noise "
         "on every entry is another task: there a denoising autoencoder fits, or averaging predictions over many masks.",
     ),
-    Interview(
-        "Explain how to use MAE for image super-resolution.",
-        "restoration",
-        "medium",
-        "A low-resolution image is a high-resolution one with a mask: a regular grid of pixels is known and the others "
-        "are hidden. So give the grid as the mask and predict between its points. If the small image was made by "
-        "averaging, its pixels are no samples of the large one, and the mask is only an approximation: then predict "
-        "the large image's details from the small one. Bicubic interpolation is the baseline.",
-    ),
+    Interview("Explain how to use MAE for image super-resolution.", "restoration", "medium"),
     Interview("Explain how to use MAE for data augmentation.", "representations", "medium"),
     Interview("Explain how to use MAE for anomaly detection.", "representations", "medium"),
     Interview("Explain how to use regularisation in MAE.", "representations", "hard"),
