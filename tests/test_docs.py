@@ -36,6 +36,7 @@ ORDER = [
     "trainer",
     "experiments",
     "ablations",
+    "augmentation",
     "series",
     "anomaly",
     "series",
@@ -186,6 +187,7 @@ FORBIDDEN = re.compile(r"\bprint\(|plt\.show\(|manual_seed\(|rcParams|set_num_th
 ALLOWED = {
     "__main__": {"print(", "manual_seed("},
     "faces": {"manual_seed("},
+    "augmentation": {"manual_seed("},
     "data": {"manual_seed("},
     "denoising": {"manual_seed("},
     "dense_experiments": {"manual_seed("},
