@@ -325,6 +325,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.recognition import run_recognition
     from mae.replays import run_replays
     from mae.series import run_series
+    from mae.tables import run_tables
 
     run_all()
     run_replays()
@@ -332,6 +333,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_anomalies()
     run_denoising()
     run_series()
+    run_tables()
 
 
 def _run_ablations(args: argparse.Namespace) -> None:

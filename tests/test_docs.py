@@ -38,6 +38,7 @@ ORDER = [
     "ablations",
     "augmentation",
     "series",
+    "tables",
     "anomaly",
     "series",
     "denoising",
@@ -199,6 +200,7 @@ ALLOWED = {
     "recognition": {"manual_seed("},
     "replays": {"manual_seed("},
     "series": {"manual_seed("},
+    "tables": {"manual_seed("},
     "train": {"manual_seed("},
 }
 

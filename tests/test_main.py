@@ -156,8 +156,9 @@ def test_experiments_run_what_is_missing(monkeypatch):
     monkeypatch.setattr("mae.replays.run_replays", lambda: calls.append(3))
     monkeypatch.setattr("mae.anomaly.run_all", lambda: calls.append(4))
     monkeypatch.setattr("mae.series.run_series", lambda: calls.append(4))
+    monkeypatch.setattr("mae.tables.run_tables", lambda: calls.append(5))
     assert command.main(["experiments"]) == 0
-    assert calls == [1, 2, 3, 4]
+    assert calls == [1, 2, 3, 4, 5]
 
 
 def test_ablate_runs_what_is_missing(monkeypatch):

@@ -41,15 +41,7 @@ QUESTIONS = (
     Interview("Explain what mean squared error (MSE) is. What is its part in MAE?", "foundations", "warm-up"),
     Interview("Design a simple MAE model, and explain its main parts.", "foundations", "hard"),
     Interview("Explain how to use MAE for dimensionality reduction.", "representations", "medium"),
-    Interview(
-        "Explain how to use MAE for denoising data.",
-        "restoration",
-        "medium",
-        "Treat what is missing, or too noisy to trust, as hidden: the encoder sees the reliable entries, the decoder "
-        "predicts the rest. Hide further entries at random during training, since only where the truth is known can "
-        "there be a loss. Compare with the mean, nearest neighbours and iterative imputation on held-out rows. Noise "
-        "on every entry is another task: there a denoising autoencoder fits, or averaging predictions over many masks.",
-    ),
+    Interview("Explain how to use MAE for denoising data.", "restoration", "medium"),
     Interview("Explain how to use MAE for image super-resolution.", "restoration", "medium"),
     Interview("Explain how to use MAE for data augmentation.", "representations", "medium"),
     Interview("Explain how to use MAE for anomaly detection.", "representations", "medium"),
