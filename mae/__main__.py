@@ -321,6 +321,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     """Run the stored experiments that are missing."""
     from mae.anomaly import run_all as run_anomalies
     from mae.denoising import run_denoising
+    from mae.dense_experiments import run_dense
     from mae.experiments import run_all
     from mae.recognition import run_recognition
     from mae.replays import run_replays
@@ -333,6 +334,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_anomalies()
     run_denoising()
     run_series()
+    run_dense()
     run_tables()
 
 

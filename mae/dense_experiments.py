@@ -6,7 +6,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -47,11 +47,12 @@ WINDOW = 28  # pixels: what the digits model takes
 STEP = 3  # patches from one window to the next
 GRID = (SIZE // PATCH, SIZE // PATCH)
 OUTPUTS = {"detect": 10 + 1 + 4, "segment": PATCH * PATCH * 11}
-HIDDEN, STEPS, BATCH = 64, 240, 16
-LABELS = (48, 192)
+HIDDEN, BATCH = 64, 16
+STEPS = {"detect": 240, "segment": 480}
+LABELS = (48, 192)  # heads are trained with the larger number alone
 HEADS = ("pretrained", "untrained", "pixels")
 REGIONS = ("regions", "threshold")
-RATES = {start: (0.002, 0.005, 0.01) for start in HEADS}
+RATES = {start: (0.002, 0.01) for start in HEADS}
 RATES |= {start: (0.001, 0.01, 0.1, 1.0) for start in REGIONS}  # no learning rates, but inverse penalties
 
 
@@ -181,7 +182,7 @@ def train(setting: Setting) -> tuple[DenseHead, Tensor]:
         return segmentation_loss(outputs, of_pixels[batch], some)
 
     options = TrainConfig(
-        epochs=STEPS * BATCH // setting.labels,
+        epochs=STEPS[setting.task] * BATCH // setting.labels,
         batch_size=BATCH,
         learning_rate=setting.rate,
         weight_decay=0.3,
@@ -254,6 +255,12 @@ def choose_threshold(canvases: Canvases) -> tuple[float, int]:
     return max(((t, n) for t in (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7) for n in (10, 20)), key=f_measure)
 
 
+@cache
+def _threshold(seed: int) -> tuple[float, int]:
+    return choose_threshold(labelled(LABELS[-1], seed)[: LABELS[0]])
+
+
+@cache
 def name_regions(setting: Setting) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
     """Bright regions are objects; a linear classifier on what they hold names them.
 
@@ -285,7 +292,7 @@ def name_regions(setting: Setting) -> tuple[list[tuple[Tensor, Tensor, Tensor]],
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=setting.rate, max_iter=1000))
     classifier.fit(known, canvases.classes[is_digit].numpy())
 
-    threshold, least = choose_threshold(canvases[: LABELS[0]])
+    threshold, least = _threshold(setting.seed)
     boxes = [bright_spots(image, threshold, least) for image in test.images[:, 0]]
     regions = features([frames(image, some) for image, some in zip(test.images[:, 0], boxes, strict=True)])
     probability = torch.from_numpy(classifier.predict_proba(regions)).float()
@@ -353,7 +360,7 @@ def run(setting: Setting) -> dict:
     """
     start, canvases = time.perf_counter(), held_out(setting.split)
     if setting.start in REGIONS:
-        found, guess = name_regions(setting)
+        found, guess = name_regions(replace(setting, task="detect"))  # both tasks have the same names
     else:
         outputs = answers(setting, *train(setting))
         if setting.task == "detect":
@@ -364,10 +371,21 @@ def run(setting: Setting) -> dict:
     return {**scores, "seconds": time.perf_counter() - start}
 
 
+def label_counts(start: str) -> tuple[int, ...]:
+    """With how many labelled canvases a start is tried.
+
+    Parameters
+    ----------
+    start : str
+        As in `Setting`.
+    """
+    return LABELS if start in REGIONS else LABELS[-1:]
+
+
 SEARCH = [
     Setting(task=task, start=start, labels=labels, rate=rate, split="validation", seed=100)
     for start in RATES
-    for labels in LABELS
+    for labels in label_counts(start)
     for task in OUTPUTS
     for rate in RATES[start]
 ]
@@ -415,7 +433,7 @@ def sweep(path: Path = RESULTS) -> list[Setting]:
         Setting(task=task, start=start, labels=labels, rate=best_rate(task, start, labels, path), seed=seed)
         for start in RATES
         for seed in range(3)
-        for labels in LABELS
+        for labels in label_counts(start)
         for task in OUTPUTS
     ]
 

@@ -21,6 +21,7 @@ from mae.dense_experiments import (
     detection_scores,
     frames,
     held_out,
+    label_counts,
     labelled,
     patch_features,
     run,
@@ -71,9 +72,11 @@ def test_perfect_answers_score_one():
 @pytest.mark.parametrize("start", ["pixels", "regions", "threshold"])
 @pytest.mark.parametrize("task", list(OUTPUTS))
 def test_runs_measure(task, start, monkeypatch):
-    monkeypatch.setattr(experiments, "STEPS", 6)
+    monkeypatch.setattr(experiments, "STEPS", {"detect": 6, "segment": 6})
     monkeypatch.setattr(experiments, "held_out", lambda split, count=20: held_out(split, count))
-    result = run(Setting(task=task, start=start, labels=LABELS[0], rate=RATES[start][1], split="validation"))
+    result = run(
+        Setting(task=task, start=start, labels=label_counts(start)[0], rate=RATES[start][1], split="validation")
+    )
     assert set(result) == {"score", "any", "seconds"}
     assert 0 <= result["score"] <= 1 and 0 <= result["any"] <= 1
     if start != "pixels":
@@ -82,10 +85,10 @@ def test_runs_measure(task, start, monkeypatch):
 
 def test_rates_are_chosen_on_validation_canvases_alone(tmp_path):
     path = tmp_path / "dense.json"
-    rows = [{"setting": asdict(setting), "score": setting.rate, "any": 0, "seconds": 0} for setting in SEARCH]
-    path.write_text(json.dumps({"rows": rows}))
+    found = [{"setting": asdict(setting), "score": setting.rate, "any": 0, "seconds": 0} for setting in SEARCH]
+    path.write_text(json.dumps({"rows": found}))
     assert {setting.split for setting in SEARCH} == {"validation"}
-    assert best_rate("detect", HEADS[0], LABELS[0], path) == max(RATES[HEADS[0]])
+    assert best_rate("detect", HEADS[0], LABELS[-1], path) == max(RATES[HEADS[0]])
     runs = sweep(path)
     assert {setting.split for setting in runs} == {"test"} and len(set(runs)) == len(runs)
     assert not {setting.seed for setting in SEARCH} & {setting.seed for setting in runs}

@@ -152,13 +152,20 @@ def test_help_explains_each_command_and_option(name, capsys):
 
 def test_experiments_run_what_is_missing(monkeypatch):
     calls = []
-    monkeypatch.setattr("mae.experiments.run_all", lambda: calls.append(1))
-    monkeypatch.setattr("mae.replays.run_replays", lambda: calls.append(3))
-    monkeypatch.setattr("mae.anomaly.run_all", lambda: calls.append(4))
-    monkeypatch.setattr("mae.series.run_series", lambda: calls.append(4))
-    monkeypatch.setattr("mae.tables.run_tables", lambda: calls.append(5))
+    programs = [
+        "mae.experiments.run_all",
+        "mae.replays.run_replays",
+        "mae.recognition.run_recognition",
+        "mae.anomaly.run_all",
+        "mae.denoising.run_denoising",
+        "mae.series.run_series",
+        "mae.dense_experiments.run_dense",
+        "mae.tables.run_tables",
+    ]
+    for program in programs:
+        monkeypatch.setattr(program, lambda program=program: calls.append(program))
     assert command.main(["experiments"]) == 0
-    assert calls == [1, 2, 3, 4, 5]
+    assert calls == programs
 
 
 def test_ablate_runs_what_is_missing(monkeypatch):

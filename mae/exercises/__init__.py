@@ -20,6 +20,7 @@ from mae.exercises import (  # noqa: F401
     q09,
     q10,
     q12,
+    q19,
     q21,
     q24,
     real,
@@ -56,6 +57,7 @@ CHAPTERS = {
     "q08": "Question 8: How do you use MAE for image super-resolution?",
     "q10": "Question 10: How do you use MAE for anomaly detection?",
     "q12": "Question 12: How do you use MAE for time-series forecasting?",
+    "q19": "Question 19: How do you use MAE for object detection?",
     "q21": "Question 21: How do you use MAE for face recognition?",
     "q24": "Question 24: How do you use MAE for image denoising?",
 }
