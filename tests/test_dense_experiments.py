@@ -24,8 +24,10 @@ from mae.dense_experiments import (
     label_counts,
     labelled,
     patch_features,
+    rows,
     run,
     segmentation_scores,
+    stored,
     sweep,
 )
 
@@ -72,7 +74,7 @@ def test_perfect_answers_score_one():
 @pytest.mark.parametrize("start", ["pixels", "regions", "threshold"])
 @pytest.mark.parametrize("task", list(OUTPUTS))
 def test_runs_measure(task, start, monkeypatch):
-    monkeypatch.setattr(experiments, "STEPS", {"detect": 6, "segment": 6})
+    monkeypatch.setattr(experiments, "STEPS", {"detect": 12, "segment": 12})
     monkeypatch.setattr(experiments, "held_out", lambda split, count=20: held_out(split, count))
     result = run(
         Setting(task=task, start=start, labels=label_counts(start)[0], rate=RATES[start][1], split="validation")
@@ -99,3 +101,19 @@ def test_impossible_settings_are_refused():
     for wrong in ({"task": "count"}, {"start": "warm"}, {"split": "train"}):
         with pytest.raises(ValueError, match="unknown task, start or split"):
             Setting(**{"task": "detect", "start": "pixels", "labels": 48, "rate": 0.01, **wrong})
+
+
+def test_stored_runs_are_complete():
+    found = [setting for setting, _ in rows()]
+    assert len(found) == len(set(found)) and set(found) == {*SEARCH, *sweep()}
+    assert all(len(stored(task, start, LABELS[-1])) == 3 for task in OUTPUTS for start in RATES)
+    with pytest.raises(ValueError, match="no stored run .* call `run_dense`"):
+        stored("detect", "pixels", 7)
+
+
+@pytest.mark.parametrize(("task", "start"), [("detect", "pixels"), ("segment", "regions"), ("segment", "threshold")])
+def test_a_stored_run_can_be_made_again(task, start):
+    setting = next(s for s in sweep() if (s.task, s.start, s.labels, s.seed) == (task, start, LABELS[-1], 1))
+    again = run(setting)
+    for what in ("score", "any"):
+        assert again[what] == pytest.approx(stored(task, start, LABELS[-1], what)[1], abs=0.04)

@@ -22,6 +22,7 @@ from mae.exercises import (  # noqa: F401
     q12,
     q17,
     q19,
+    q20,
     q21,
     q24,
     real,
@@ -60,6 +61,7 @@ CHAPTERS = {
     "q12": "Question 12: How do you use MAE for time-series forecasting?",
     "q17": "Question 17: How do you use MAE for image recognition?",
     "q19": "Question 19: How do you use MAE for object detection?",
+    "q20": "Question 20: How do you use MAE for semantic segmentation?",
     "q21": "Question 21: How do you use MAE for face recognition?",
     "q24": "Question 24: How do you use MAE for image denoising?",
 }
