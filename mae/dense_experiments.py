@@ -1,6 +1,7 @@
 """Detection and segmentation on canvases: what tokens of a model pre-trained on plain digits are worth there.
 
-`run_dense` fills ``results/dense.json``, one run after the other; stopped, it goes on where it was.
+`run_dense`, a part of ``python -m mae experiments``, fills ``results/dense.json``, one run after the other; stopped,
+it goes on where it was.
 """
 
 import json
