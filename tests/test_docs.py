@@ -42,6 +42,7 @@ ORDER = [
     "anomaly",
     "series",
     "denoising",
+    "style",
     "recognition",
     "faces",
     "replays",
@@ -200,6 +201,7 @@ ALLOWED = {
     "recognition": {"manual_seed("},
     "replays": {"manual_seed("},
     "series": {"manual_seed("},
+    "style": {"manual_seed("},
     "tables": {"manual_seed("},
     "train": {"manual_seed("},
 }

@@ -96,15 +96,7 @@ QUESTIONS = (
     Interview("Explain how to use MAE for object detection.", "vision", "hard"),
     Interview("Explain how to use MAE for semantic segmentation.", "vision", "hard"),
     Interview("Explain how to use MAE for face recognition.", "vision", "medium"),
-    Interview(
-        "Explain how to use MAE for image style transfer.",
-        "restoration",
-        "hard",
-        "Style can be measured as correlations between features, a Gram matrix, wherever they stand in the image; "
-        "content as the features in their places. Optimise an image to match the content of one picture and the Gram "
-        "matrices of another. A masked autoencoder's features can take the place of a classifier's, but its patches "
-        "and positions leave traces: measure what they keep of a texture before you promise pictures.",
-    ),
+    Interview("Explain how to use MAE for image style transfer.", "restoration", "hard"),
     Interview(
         "Explain how to use MAE for image enhancement.",
         "restoration",

@@ -24,6 +24,7 @@ from mae.exercises import (  # noqa: F401
     q19,
     q20,
     q21,
+    q22,
     q24,
     real,
     source,
@@ -63,6 +64,7 @@ CHAPTERS = {
     "q19": "Question 19: How do you use MAE for object detection?",
     "q20": "Question 20: How do you use MAE for semantic segmentation?",
     "q21": "Question 21: How do you use MAE for face recognition?",
+    "q22": "Question 22: How do you use MAE for image style transfer?",
     "q24": "Question 24: How do you use MAE for image denoising?",
 }
 
