@@ -51,13 +51,14 @@ class Encoder(MaskedAutoencoder):
             delattr(self, f"decoder_{name}")
         del self.mask_token
 
-    def decode(self, latent: Tensor, mask: Mask | None = None) -> Tensor:
+    def decode(self, latent: Tensor, mask: Mask | None = None, index: Tensor | None = None) -> Tensor:
         """There is no decoder to do it.
 
         Parameters
         ----------
         latent : Tensor
         mask : Mask, optional
+        index : Tensor, optional
 
         Raises
         ------
