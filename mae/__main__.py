@@ -324,6 +324,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.dense_experiments import run_dense
     from mae.experiments import run_all
     from mae.recognition import run_recognition
+    from mae.regularization import run_all as run_regularization
     from mae.replays import run_replays
     from mae.series import run_series
     from mae.tables import run_tables
@@ -332,6 +333,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_replays()
     run_recognition()
     run_anomalies()
+    run_regularization()
     run_denoising()
     run_series()
     run_dense()

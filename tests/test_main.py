@@ -157,6 +157,7 @@ def test_experiments_run_what_is_missing(monkeypatch):
         "mae.replays.run_replays",
         "mae.recognition.run_recognition",
         "mae.anomaly.run_all",
+        "mae.regularization.run_all",
         "mae.denoising.run_denoising",
         "mae.series.run_series",
         "mae.dense_experiments.run_dense",
