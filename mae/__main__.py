@@ -328,6 +328,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.replays import run_replays
     from mae.series import run_series
     from mae.tables import run_tables
+    from mae.upscaling import run_upscaling
 
     run_all()
     run_replays()
@@ -338,6 +339,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_series()
     run_dense()
     run_tables()
+    run_upscaling()
 
 
 def _run_ablations(args: argparse.Namespace) -> None:

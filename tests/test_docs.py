@@ -43,6 +43,7 @@ ORDER = [
     "regularization",
     "series",
     "denoising",
+    "upscaling",
     "style",
     "recognition",
     "faces",
@@ -206,6 +207,7 @@ ALLOWED = {
     "style": {"manual_seed("},
     "tables": {"manual_seed("},
     "train": {"manual_seed("},
+    "upscaling": {"manual_seed("},
 }
 
 

@@ -162,6 +162,7 @@ def test_experiments_run_what_is_missing(monkeypatch):
         "mae.series.run_series",
         "mae.dense_experiments.run_dense",
         "mae.tables.run_tables",
+        "mae.upscaling.run_upscaling",
     ]
     for program in programs:
         monkeypatch.setattr(program, lambda program=program: calls.append(program))

@@ -107,15 +107,7 @@ QUESTIONS = (
         "held-out photographs, not by how vivid the result looks.",
     ),
     Interview("Explain how to use MAE for image denoising.", "restoration", "medium"),
-    Interview(
-        "Explain how to use MAE for image super-resolution.",
-        "restoration",
-        "medium",
-        "The same as question 8, now on photographs: train on some, test on others, at two and four times the size, "
-        "against nearest, bicubic and Lanczos interpolation. Squared error gives smooth results, since many sharp "
-        "images fit one small one, and their mean is smooth. Patches of pixels that know nothing of their neighbours' "
-        "borders leave seams: overlap them, or predict all at once.",
-    ),
+    Interview("Explain how to use MAE for image super-resolution.", "restoration", "medium"),
 )
 
 

@@ -27,6 +27,7 @@ from mae.exercises import (  # noqa: F401
     q21,
     q22,
     q24,
+    q25,
     real,
     source,
     start,
@@ -68,6 +69,7 @@ CHAPTERS = {
     "q21": "Question 21: How do you use MAE for face recognition?",
     "q22": "Question 22: How do you use MAE for image style transfer?",
     "q24": "Question 24: How do you use MAE for image denoising?",
+    "q25": "Question 25: How do you use MAE for super-resolution of photographs?",
 }
 
 _worker = Worker()
