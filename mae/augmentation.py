@@ -70,14 +70,14 @@ class Setting:
 
 LABELS = (10, 30, 100)
 JUDGED = (0.25, 0.5, 0.75, 0.9)
-TUNING_SEEDS = 2  # with so many of the seeds, all of these are tried; with the third, the two best
+TUNING_SEEDS = 2  # with so many of the seeds, all of these are tried; with the others, the two best
 RATES = {True: (1e-3, 2e-3, 4e-3), False: (2e-3, 4e-3)}
 RATIOS = {True: (0.25, 0.5, 0.75), False: (0.25, 0.5)}
 SWEEP = [
     *(Setting(way="judge", labels=POOL // 10, ratio=ratio, seed=seed) for seed in range(3) for ratio in JUDGED),
     *(
         setting
-        for seed in range(3)
+        for seed in range(5)
         for labels in LABELS
         for setting in (
             *(Setting(labels=labels, rate=rate, seed=seed) for rate in RATES[seed < TUNING_SEEDS]),

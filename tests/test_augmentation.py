@@ -125,7 +125,7 @@ def test_stored_results_are_complete():
 
 
 def test_stored_finds_the_seeds_and_the_choice_is_made_on_validation_digits():
-    assert len(stored("test", way="affine", labels=30)) == 3
+    assert len(stored("test", way="affine", labels=30)) == 5
     assert len(stored("mae", way="judge", labels=POOL // 10, ratio=JUDGED[0])) == 3
     with pytest.raises(ValueError, match="no stored run with .*: add it to SWEEP"):
         stored("test", labels=77)
@@ -134,7 +134,7 @@ def test_stored_finds_the_seeds_and_the_choice_is_made_on_validation_digits():
     assert chosen("mae") == tried[int(np.argmax(means))]
     assert chosen("affine") == {"way": "affine", "rate": 2e-3}
     for way in ("none", "mae"):
-        assert all(len(stored("test", labels=n, **chosen(way))) == 3 for n in LABELS)
+        assert all(len(stored("test", labels=n, **chosen(way))) == 5 for n in LABELS)
 
 
 def test_a_stored_run_gives_its_numbers_again():
