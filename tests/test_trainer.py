@@ -173,7 +173,8 @@ def test_lower_precision_learns_nearly_the_same(precision, make, monkeypatch):
     monkeypatch.setattr(torch.amp, "GradScaler", lambda *a, **k: scaler(*a, **k, init_scale=64.0))
     seen = []
     forward = Block.forward
-    monkeypatch.setattr(Block, "forward", lambda self, x: (seen.append(self.mlp.fc1(x).dtype), forward(self, x))[1])
+    spy = lambda self, x, *more: (seen.append(self.mlp.fc1(x).dtype), forward(self, x, *more))[1]  # noqa: E731
+    monkeypatch.setattr(Block, "forward", spy)
     settings = replace(SETTINGS, epochs=2, clip=0.05)
     task, examples = make()
     log = train(task, examples, settings, log_every=1)
