@@ -1,5 +1,6 @@
 """The reconstruction loss and its target."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -75,6 +76,43 @@ def masked_mse(prediction: Tensor, patches: Tensor, mask: Mask, on: str = "hidde
             f'ask the model for them with predict="{on}"'
         )
     return ((prediction - target) ** 2).mean()
+
+
+def masked_cross_entropy(prediction: Tensor, ids: Tensor, mask: Mask, on: str = "hidden") -> Tensor:
+    """Cross-entropy over the chosen patches, where a patch is one of V things: a word, a letter, an atom.
+
+    Parameters
+    ----------
+    prediction : Tensor, (B, M, V)
+        Logits for the chosen patches: ``model(patches, mask, predict=on)``, the patches being one-hot.
+    ids : Tensor, (B, N), int64
+        Which of the V each patch is, hidden ones included.
+    mask : Mask
+    on : {"hidden", "visible", "all"}
+        Which patches count. A masked autoencoder is trained on the hidden ones.
+
+    Returns
+    -------
+    Tensor, ()
+        The mean over the chosen patches, in nats; ln V for a predictor that finds all V equally likely.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, or the ids are not integers.
+    """
+    if ids.shape != (len(mask), mask.num_patches) or ids.dtype != torch.int64:
+        raise ValueError(
+            f"expected int64 ids ({len(mask)}, {mask.num_patches}) for this mask, got {ids.dtype} {tuple(ids.shape)}"
+        )
+    target = ids.gather(1, mask.indices(on))
+    if prediction.ndim != 3 or prediction.shape[:2] != target.shape:
+        raise ValueError(
+            f"expected logits (B, M, V) of the {on} patches, (B, M) being {tuple(target.shape)}, "
+            f"got {tuple(prediction.shape)}: "
+            f'ask the model for them with predict="{on}"'
+        )
+    return F.cross_entropy(prediction.flatten(0, 1), target.flatten())
 
 
 def uniformity(features: Tensor) -> Tensor:

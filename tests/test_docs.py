@@ -23,6 +23,7 @@ ORDER = [
     "flops",
     "fully_connected",
     "data",
+    "text",
     "canvases",
     "images",
     "photographs",

@@ -1,10 +1,12 @@
 """The loss counts the patches it should, and is what theory says for a predictor that theory covers."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mae.losses import masked_mse, normalize_patches, uniformity
+from mae.losses import masked_cross_entropy, masked_mse, normalize_patches, uniformity
 from mae.masking import Mask, random_mask, take
 
 
@@ -155,3 +157,29 @@ def test_uniformity_is_the_mean_squared_cosine_of_pairs(seeded):
     assert uniformity(torch.tensor([[1.0, 2], [-3, -6], [2, 4]])).item() == pytest.approx(1)
     with pytest.raises(ValueError, match="at least two examples, got \\(1, 3\\)"):
         uniformity(x[:1])
+
+
+# Cross-entropy
+
+
+@pytest.mark.parametrize("on", ["hidden", "visible", "all"])
+def test_cross_entropy_is_the_mean_surprise_at_the_chosen_words(mask, seeded, on):
+    ids = torch.randint(5, (6, 8), generator=seeded(4))
+    index = mask.indices(on)
+    logits = torch.randn(6, index.shape[1], 5, generator=seeded(5), dtype=torch.float64)
+    share = logits.exp() / logits.exp().sum(dim=2, keepdim=True)
+    surprise = [-share[b, k, ids[b, n]].log().item() for b in range(6) for k, n in enumerate(index[b])]
+    loss = masked_cross_entropy(logits, ids, mask, on=on)
+    assert loss.shape == () and loss.item() == pytest.approx(sum(surprise) / len(surprise))
+    even = masked_cross_entropy(torch.zeros_like(logits), ids, mask, on=on)
+    assert even.item() == pytest.approx(math.log(5))
+
+
+def test_cross_entropy_wants_ids_and_logits_that_fit(mask):
+    ids, logits = torch.zeros(6, 8, dtype=torch.int64), torch.zeros(6, 6, 5)
+    with pytest.raises(ValueError, match=r"int64 ids \(6, 8\).*got torch.float32"):
+        masked_cross_entropy(logits, ids.float(), mask)
+    with pytest.raises(ValueError, match=r"int64 ids \(6, 8\).*got torch.int64 \(6, 7\)"):
+        masked_cross_entropy(logits, ids[:, :7], mask)
+    with pytest.raises(ValueError, match=r'logits.*hidden.*\(6, 6\).*got \(6, 8, 5\).*predict="hidden"'):
+        masked_cross_entropy(torch.zeros(6, 8, 5), ids, mask)
