@@ -47,8 +47,9 @@ def test_bytes_come_back_from_text(size):
     data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8).tobytes()
     text = tool.to_text(data)
     assert tool.from_text(text, size) == data
-    assert not set(text) & set('"\\\n') and text.isascii() and text.isprintable()
-    assert len(text) == 2 * -(-8 * size // 13)
+    assert not set(text) & set('\0"\\\r\n')
+    assert len(text) == -(-8 * size // 7)
+    assert len(text.encode()) <= 1.1 * len(text) + 10
 
 
 @pytest.mark.parametrize("epoch", [0, tool.LAST])
@@ -241,9 +242,10 @@ def in_browser(visit, epoch, patches, masks):
     return torch.tensor(out).view(len(patches), 49, 16), times
 
 
-def test_a_hundred_digits_are_computed_as_in_pytorch(played):
-    patches = patchify(load_digits("test").images[:100], 4)
-    masks = list(masks_of_all_sizes(100))
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hundred_digits_are_computed_as_in_pytorch(played, seed):
+    patches = patchify(load_digits("test").images[100 * seed : 100 * seed + 100], 4)
+    masks = list(masks_of_all_sizes(100, seed))
     out, times = in_browser(played, tool.LAST, patches, masks)
     for model, tolerance in ((load_pretrained("digits"), 1e-3), (tool.read_weights(WEIGHTS[-1]), 2e-5)):
         with torch.inference_mode():
@@ -456,7 +458,8 @@ def test_digits_are_chosen(played):
 
 
 def test_patches_are_revealed_one_by_one(played):
-    played.page.clock.install()
+    played.page.clock.install(time=0)
+    played.page.clock.pause_at(1_000_000)  # from here on, only the test makes time pass
     played.root.get_by_role("button", name="Reveal one by one").click()
     played.page.clock.run_for(200)
     assert len(played.state()["hidden"]) == 47
@@ -582,8 +585,12 @@ def test_fingers_hide_and_draw(page_file, browser):  # noqa: F811
         assert {n in visit.state()["hidden"] for n in column} == {hide}
         assert visit.page.evaluate("scrollY") == scrolled  # a finger on the board paints and does not scroll
         visit.check()
-        visit.root.locator(".thumbs label").last.tap()
         pad = visit.root.locator(".pad canvas")
+        for _ in range(5):  # a busy machine may stretch a tap to a long press, which chooses nothing
+            visit.root.locator(".thumbs label").last.tap()
+            visit.settle()
+            if pad.is_visible():
+                break
         pad.scroll_into_view_if_needed()
         box = pad.bounding_box()
         swipe([(box["x"] + 50 + 10 * i, box["y"] + 60 + 8 * i) for i in range(8)])

@@ -29,18 +29,19 @@ RECORD = json.loads((PRETRAINED / "digits.json").read_text(encoding="utf-8"))
 RECIPE = TrainConfig(**RECORD["recipe"])
 LAST = RECIPE.epochs  # the shipped model
 STAGES = (0, 1, 10, 100, LAST)
-FINENESS = dict.fromkeys(STAGES, 9.0) | {LAST: 11.72}  # bits; the shipped model may differ by a thousandth of a pixel
+# Bits of large maps, and of everything else. The shipped model's pixels may differ by a thousandth.
+FINENESS = dict.fromkeys(STAGES, (9.0, 14)) | {LAST: (12.08, 16)}
 # Measured, map by map: how much finer or coarser than the others it is to be, for the least error at a given size.
 EXTRA_BITS = {"decoder": 2.5, "blocks.0.attn.qkv": -1.5, "blocks.1.attn.qkv": -1, "blocks.0.attn.proj": 2}
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 
 
-def step_of(name: str, weight: Tensor, fineness: float) -> float:
+def step_of(name: str, weight: Tensor, fineness: tuple[float, int]) -> float:
     """The distance of neighbouring values of a rounded tensor: finer where an error weighs more on the pixels."""
     if weight.ndim < 2 or weight.numel() < 10_000:  # a hundredth of all numbers: nearly free, so nearly exact
-        return weight.abs().max().item() / 2**14 or 1.0
+        return weight.abs().max().item() / 2 ** fineness[1] or 1.0
     extra = next((bits for part, bits in EXTRA_BITS.items() if name.startswith(part)), 0)
-    return 2.0 ** -(fineness + extra)
+    return 2.0 ** -(fineness[0] + extra)
 
 
 def second_moments(model: MaskedAutoencoder) -> dict[str, Tensor]:
@@ -84,22 +85,23 @@ def round_with_feedback(weight: Tensor, step: float, moment: Tensor) -> Tensor:
 
 
 def to_text(data: bytes) -> str:
-    """Bytes as printable characters: 13 bits in two of 91 (no quote, no backslash)."""
+    """Bytes as characters of 7 bits: what UTF-8 holds in one byte each.
+
+    The five that may not stand in a text of JavaScript (NUL, line feed, carriage return, quote, backslash) are moved
+    up by 128, to two bytes.
+    """
     bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    bits = np.pad(bits, (0, -len(bits) % 13)).reshape(-1, 13)
-    digits = np.stack(np.divmod(bits @ (1 << np.arange(13)), 91), axis=1).ravel()
-    return (35 + digits + (digits >= 57)).astype(np.uint8).tobytes().decode("ascii")
+    codes = np.pad(bits, (0, -len(bits) % 7)).reshape(-1, 7) @ (1 << np.arange(7))
+    return bytes(codes.astype(np.uint8)).decode("ascii").translate({ord(c): ord(c) + 128 for c in '\0\n\r"\\'})
 
 
 def from_text(text: str, size: int) -> bytes:
     """The inverse of `to_text`."""
-    codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64)
-    high, low = (codes - 35 - (codes > 92)).reshape(-1, 2).T
-    bits = (high * 91 + low)[:, None] >> np.arange(13) & 1
-    return np.packbits(bits.astype(np.uint8).ravel(), bitorder="little")[:size].tobytes()
+    codes = np.frombuffer(text.encode("latin-1"), np.uint8)
+    return np.packbits(codes[:, None] >> np.arange(7) & 1, bitorder="little")[:size].tobytes()
 
 
-def write_weights(model: MaskedAutoencoder, epoch: int, path: Path, fineness: float) -> None:
+def write_weights(model: MaskedAutoencoder, epoch: int, path: Path, fineness: tuple[float, int]) -> None:
     """Round a model's weights and write them as a script.
 
     Of a whole number q, the leading bits, q >> shift, are a byte; these bytes come first and are compressed. The low
@@ -129,15 +131,15 @@ def write_weights(model: MaskedAutoencoder, epoch: int, path: Path, fineness: fl
         f'(window.maeWeights ??= {{}})["{epoch}"] = {{\n'
         + "".join(f' "{key}": {json.dumps(value)},\n' for key, value in script.items())
         + f' "data": "{to_text(data)}"\n}};\n',
-        encoding="ascii",
+        encoding="utf-8",
         newline="\n",
     )
 
 
 def read_weights(path: Path) -> MaskedAutoencoder:
     """The model that a script made by `write_weights` holds, ready to evaluate: what the page computes with."""
-    text = path.read_text(encoding="ascii")
-    script = json.loads(re.search(r"\] = (\{.*\});", text, re.S)[1])
+    text = path.read_bytes().decode("utf-8")
+    script = json.loads(re.search(r"\] = (\{.*\});", text, re.S)[1], strict=False)  # control characters are meant
     data = np.frombuffer(zlib.decompress(from_text(script["data"], script["size"])), np.uint8)
     sizes = [int(np.prod(shape)) for _, shape, *_ in script["tensors"]]
     coarse, fine = data[: sum(sizes)].view(np.int8), np.unpackbits(data[sum(sizes) :], bitorder="little")

@@ -221,10 +221,9 @@ class MaskedAutoencoder {
 /** A model from a script made by tools/playground.py, which explains the format. */
 async function unpack({ data, size, tensors, heads }) {
   const packed = new Uint8Array(size);
-  for (let at = 0, held = 0, count = 0, i = 0; at < size; i += 2) {
-    const [high, low] = [data.charCodeAt(i), data.charCodeAt(i + 1)].map((code) => code - 35 - (code > 92));
-    held |= (high * 91 + low) << count; // 13 bits from two characters
-    for (count += 13; count >= 8 && at < size; count -= 8, held >>= 8) packed[at++] = held & 255;
+  for (let at = 0, held = 0, count = 0, i = 0; at < size; i++) {
+    held |= (data.charCodeAt(i) & 127) << count; // 7 bits from each character
+    for (count += 7; count >= 8 && at < size; count -= 8, held >>= 8) packed[at++] = held & 255;
   }
   const inflated = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = new Uint8Array(await new Response(inflated).arrayBuffer());

@@ -26,6 +26,7 @@ function load(name) {
     const css = name.endsWith(".css");
     const element = document.createElement(css ? "link" : "script");
     if (css) element.rel = "stylesheet";
+    else element.charset = "utf-8"; // whatever the page around it has
     element[css ? "href" : "src"] = HERE + name;
     element.onload = resolve;
     element.onerror = () => reject(new Error(`${name} could not be loaded`));
