@@ -86,7 +86,7 @@ def masked_cross_entropy(prediction: Tensor, ids: Tensor, mask: Mask, on: str = 
     prediction : Tensor, (B, M, V)
         Logits for the chosen patches: ``model(patches, mask, predict=on)``, the patches being one-hot.
     ids : Tensor, (B, N), int64
-        Which of the V each patch is, hidden ones included.
+        Which of the V each patch is, hidden ones included; -100 for padding, which does not count.
     mask : Mask
     on : {"hidden", "visible", "all"}
         Which patches count. A masked autoencoder is trained on the hidden ones.

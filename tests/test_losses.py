@@ -183,3 +183,12 @@ def test_cross_entropy_wants_ids_and_logits_that_fit(mask):
         masked_cross_entropy(logits, ids[:, :7], mask)
     with pytest.raises(ValueError, match=r'logits.*hidden.*\(6, 6\).*got \(6, 8, 5\).*predict="hidden"'):
         masked_cross_entropy(torch.zeros(6, 8, 5), ids, mask)
+
+
+def test_padding_has_no_cross_entropy(mask, seeded):
+    ids = torch.randint(5, (6, 8), generator=seeded(6))
+    logits = torch.randn(6, 6, 5, generator=seeded(7))
+    padded = ids.clone()
+    padded[3:] = -100
+    alone = masked_cross_entropy(logits[:3], ids[:3], mask[:3])
+    assert masked_cross_entropy(logits, padded, mask).item() == pytest.approx(alone.item())
