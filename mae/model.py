@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mae.linear import Linear
 from mae.masking import Mask, take
 
 
@@ -162,8 +163,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, T, D)
@@ -184,8 +185,8 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -229,18 +230,18 @@ class MaskedAutoencoder(nn.Module):
     def __init__(self, config: MAEConfig, *, generator: torch.Generator | None = None):
         super().__init__()
         self.config = c = config
-        self.patch_embed = nn.Linear(c.patch_values, c.width)
+        self.patch_embed = Linear(c.patch_values, c.width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, c.width))
         self.blocks = nn.ModuleList(Block(c.width, c.heads, c.mlp_ratio) for _ in range(c.depth))
         self.norm = nn.LayerNorm(c.width, eps=1e-6)
 
-        self.decoder_embed = nn.Linear(c.width, c.decoder_width)
+        self.decoder_embed = Linear(c.width, c.decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, c.decoder_width))
         self.decoder_blocks = nn.ModuleList(
             Block(c.decoder_width, c.decoder_heads, c.mlp_ratio) for _ in range(c.decoder_depth)
         )
         self.decoder_norm = nn.LayerNorm(c.decoder_width, eps=1e-6)
-        self.decoder_pred = nn.Linear(c.decoder_width, c.patch_values)
+        self.decoder_pred = Linear(c.decoder_width, c.patch_values)
 
         # Fixed, so not part of the weights. The class token's position is zero: none is added to it.
         self.register_buffer("positions", sincos_positions(c.grid, c.width), persistent=False)
