@@ -5,7 +5,8 @@
 
 Peers take turns, so that what else the machine does falls on all alike; what counts is the ratio within a round.
 Each step is: draw a mask, forward, loss on hidden patches, backward, AdamW. --precision bf16 adds our step under
-autocast, --compile adds our step compiled.
+autocast, --compile adds our step compiled. Where `mae.linear` has oneDNN multiply, our step with PyTorch's own
+products is one more line. The peak is that of the faster product.
 """
 
 import argparse
@@ -24,11 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import mae.linear
 from mae import MAEConfig, MaskedAutoencoder, masked_mse, patchify, random_mask
 from mae.flops import model_flops
 from mae.model import vit_config
 
 RATIO = 0.75
+HAS_ONEDNN = mae.linear.has_onednn
 
 
 def small_config() -> MAEConfig:
@@ -178,7 +181,7 @@ PEERS = {"transformers": transformers, "lightly": lightly, "vit-pytorch": vit_py
 
 
 def make_step(
-    build: Callable, size: str, *, compiled: bool = False, bf16: bool = False
+    build: Callable, size: str, *, compiled: bool = False, bf16: bool = False, onednn: bool = mae.linear.use_onednn
 ) -> tuple[Callable[[], float], int]:
     """A function that trains one step on a batch of noise and returns its seconds; and the batch size."""
     config, pixels, patch, batch = SIZES[size]
@@ -191,6 +194,7 @@ def make_step(
         model.compile()
 
     def step() -> float:
+        mae.linear.use_onednn = onednn
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = loss_of(images)
@@ -217,17 +221,19 @@ def own_peak_memory(name: str, size: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
-def matrix_peak() -> float:
-    """Floating-point operations per second of a large matrix product: the median of several."""
+def matrix_peaks() -> dict[str, float]:
+    """Floating-point operations per second of a large matrix product, by who multiplies: medians of several."""
     a = torch.rand(2048, 2048)
+    products = {"PyTorch": lambda: a @ a} | ({"oneDNN": lambda: mae.linear._linear(a, a, None)} if HAS_ONEDNN else {})
 
-    def seconds() -> float:
+    def seconds(product: Callable) -> float:
         start = time.perf_counter()
-        a @ a
+        product()
         return time.perf_counter() - start
 
-    seconds()
-    return 2 * 2048**3 / statistics.median(seconds() for _ in range(9))
+    for product in products.values():
+        product()
+    return {name: 2 * 2048**3 / statistics.median(seconds(f) for _ in range(7)) for name, f in products.items()}
 
 
 def main() -> None:
@@ -245,6 +251,8 @@ def main() -> None:
 
     contestants = {"ours": ours, **PEERS}
     steps = {name: make_step(build, args.size)[0] for name, build in contestants.items()}
+    if mae.linear.use_onednn:
+        steps["ours, PyTorch's products"] = make_step(ours, args.size, onednn=False)[0]
     if args.compile:
         steps["ours, compiled"] = make_step(ours, args.size, compiled=True)[0]
     if args.precision == "bf16":
@@ -254,13 +262,14 @@ def main() -> None:
         step(), step()
 
     seconds = {name: [] for name in steps}
-    peaks = [matrix_peak()]
+    peaks = [matrix_peaks()]
     for turn in range(args.rounds):
         order = list(steps)[turn % len(steps) :] + list(steps)[: turn % len(steps)]
         for name in order:
             seconds[name].append(steps[name]())
-        peaks.append(matrix_peak())
+        peaks.append(matrix_peaks())
 
+    peaks = {name: statistics.median(peak[name] for peak in peaks) for name in peaks[0]}
     config = SIZES[args.size][0]
     visible = int(config.num_patches * (1 - RATIO))
     flops = 3 * batch * sum(model_flops(config, encoded=visible, predicted=config.num_patches - visible).values())
@@ -273,25 +282,28 @@ def main() -> None:
                 "images_per_second": batch / statistics.median(times),
                 "speed_of_ours_relative": statistics.median(ratios),
                 "quartiles": [ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]],
-                "share_of_peak": flops / statistics.median(times) / statistics.median(peaks),
+                "share_of_peak": flops / statistics.median(times) / max(peaks.values()),
                 "peak_MB": None if args.no_memory or "," in name else peak_memory(name, args.size),
             }
         )
     print(
         f"{args.size}, batch {batch}, {torch.get_num_threads()} threads, {args.rounds} rounds, "
-        f"torch {torch.__version__}"
+        f"torch {torch.__version__}; matrix products: "
+        + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items())
     )
-    print(f"{'':<16}{'images/s':>10}{'ours is':>9}{'quartiles':>14}{'of peak':>9}{'peak MB':>9}")
+    print(f"{'':<26}{'images/s':>10}{'ours is':>9}{'quartiles':>14}{'of peak':>9}{'peak MB':>9}")
     for row in rows:
         low, high = row["quartiles"]
         memory = "" if row["peak_MB"] is None else f"{row['peak_MB']:.0f}"
         print(
-            f"{row['name']:<16}{row['images_per_second']:>10.1f}{row['speed_of_ours_relative']:>8.2f}×"
+            f"{row['name']:<26}{row['images_per_second']:>10.1f}{row['speed_of_ours_relative']:>8.2f}×"
             f"{f'{low:.2f}–{high:.2f}':>14}{row['share_of_peak']:>8.0%} {memory:>8}"
         )
     if args.out:
         with open(args.out, "w") as file:
-            json.dump({"size": args.size, "threads": torch.get_num_threads(), "rows": rows}, file, indent=1)
+            json.dump(
+                {"size": args.size, "threads": torch.get_num_threads(), "peaks": peaks, "rows": rows}, file, indent=1
+            )
 
 
 if __name__ == "__main__":
