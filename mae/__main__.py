@@ -322,6 +322,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.anomaly import run_all as run_anomalies
     from mae.denoising import run_denoising
     from mae.dense_experiments import run_dense
+    from mae.enhancement import run_enhancement
     from mae.experiments import run_all
     from mae.recognition import run_recognition
     from mae.regularization import run_all as run_regularization
@@ -340,6 +341,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_dense()
     run_tables()
     run_upscaling()
+    run_enhancement()
 
 
 def _run_ablations(args: argparse.Namespace) -> None:

@@ -242,7 +242,7 @@ def combine(prediction: Tensor, noisy: Tensor, sigma: float, neighborhood: int =
     return prediction + trust * (noisy - prediction)
 
 
-def classical(method: str, noisy: Tensor, parameter: float) -> Tensor:
+def classical(method: str, noisy: Tensor, parameter: float, sigma: float = SIGMA) -> Tensor:
     """What SciPy and scikit-image offer, told the standard deviation of the noise.
 
     Parameters
@@ -252,12 +252,14 @@ def classical(method: str, noisy: Tensor, parameter: float) -> Tensor:
     parameter : float
         Of the filter, its width in pixels; of non-local means, the cut-off in units of σ; of total variation, the
         weight; of wavelets, the σ that they are told in units of the true one.
+    sigma : float
+        What non-local means and wavelets are told of the noise.
     """
     x = noisy[0, 0].double().numpy()
     if method == "Gaussian filter":
         y = gaussian_filter(x, parameter)
     elif method == "non-local means":
-        y = denoise_nl_means(x, patch_size=5, patch_distance=6, h=parameter * SIGMA, sigma=SIGMA, fast_mode=True)
+        y = denoise_nl_means(x, patch_size=5, patch_distance=6, h=parameter * sigma, sigma=sigma, fast_mode=True)
     elif method == "total variation":
         y = denoise_tv_chambolle(x, weight=parameter)
     elif method == "wavelets":
@@ -265,7 +267,7 @@ def classical(method: str, noisy: Tensor, parameter: float) -> Tensor:
         options = {"wavelet": "haar", "wavelet_levels": 4, "rescale_sigma": True}
         y = np.zeros_like(x)
         for shift in itertools.product(range(4), repeat=2):
-            moved = denoise_wavelet(np.roll(x, shift, (0, 1)), sigma=parameter * SIGMA, **options)
+            moved = denoise_wavelet(np.roll(x, shift, (0, 1)), sigma=parameter * sigma, **options)
             y += np.roll(moved, (-shift[0], -shift[1]), (0, 1)) / 16
     else:
         raise ValueError(f"expected one of {', '.join(CANDIDATES)}, got {method!r}")

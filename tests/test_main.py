@@ -163,6 +163,7 @@ def test_experiments_run_what_is_missing(monkeypatch):
         "mae.dense_experiments.run_dense",
         "mae.tables.run_tables",
         "mae.upscaling.run_upscaling",
+        "mae.enhancement.run_enhancement",
     ]
     for program in programs:
         monkeypatch.setattr(program, lambda program=program: calls.append(program))

@@ -97,15 +97,7 @@ QUESTIONS = (
     Interview("Explain how to use MAE for semantic segmentation.", "vision", "hard"),
     Interview("Explain how to use MAE for face recognition.", "vision", "medium"),
     Interview("Explain how to use MAE for image style transfer.", "restoration", "hard"),
-    Interview(
-        "Explain how to use MAE for image enhancement.",
-        "restoration",
-        "medium",
-        "Enhancement changes every pixel, masking hides some: so it takes pairs. Show the encoder the dark picture and "
-        "let the decoder predict the bright one, patch by patch; pre-training on good pictures gives the encoder a "
-        "start. Gamma correction and histogram equalisation cost nothing and are the baselines. Judge by error on "
-        "held-out photographs, not by how vivid the result looks.",
-    ),
+    Interview("Explain how to use MAE for image enhancement.", "restoration", "medium"),
     Interview("Explain how to use MAE for image denoising.", "restoration", "medium"),
     Interview("Explain how to use MAE for image super-resolution.", "restoration", "medium"),
 )

@@ -26,6 +26,7 @@ from mae.exercises import (  # noqa: F401
     q20,
     q21,
     q22,
+    q23,
     q24,
     q25,
     real,
@@ -68,6 +69,7 @@ CHAPTERS = {
     "q20": "Question 20: How do you use MAE for semantic segmentation?",
     "q21": "Question 21: How do you use MAE for face recognition?",
     "q22": "Question 22: How do you use MAE for image style transfer?",
+    "q23": "Question 23: How do you use MAE for image enhancement?",
     "q24": "Question 24: How do you use MAE for image denoising?",
     "q25": "Question 25: How do you use MAE for super-resolution of photographs?",
 }
