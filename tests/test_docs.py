@@ -25,6 +25,7 @@ ORDER = [
     "fully_connected",
     "data",
     "text",
+    "audio",
     "canvases",
     "images",
     "photographs",

@@ -1,13 +1,16 @@
 """What notebooks show of the package is its code, and tables that Markdown reads."""
 
 import ast
+import base64
+import re
 
 import pytest
 import torch
 
+from mae.audio import wav_bytes
 from mae.masking import Mask, random_mask
 from mae.model import MaskedAutoencoder
-from mae.notebook import show_source, table
+from mae.notebook import Sounds, show_source, table
 from mae.patches import _pair
 
 
@@ -52,3 +55,15 @@ def test_tables_align_numbers_to_the_right():
 def test_tables_with_other_columns_are_refused():
     with pytest.raises(ValueError, match=r"expected the columns \['a'\] in every row, got .*\['b'\]"):
         table([{"a": 1}, {"b": 2}])
+
+
+def test_sounds_are_players_with_names():
+    sounds = Sounds({"as spoken": wav_bytes(torch.zeros(10)), "<filled>": wav_bytes(torch.ones(10))})
+    shown = sounds._repr_html_()
+    assert shown.count("<audio controls") == 2 and "autoplay" not in shown
+    assert 'aria-label="&lt;filled&gt;"' in shown and "<filled>" not in shown
+    data = re.findall(r'src="data:audio/wav;base64,([^"]+)"', shown)
+    assert [base64.b64decode(content) for content in data] == list(sounds.clips.values())
+    assert repr(sounds) == "Sounds to listen to: as spoken, <filled>"
+    with pytest.raises(ValueError, match="expected a WAV file for 'noise'.*`wav_bytes`"):
+        Sounds({"noise": b"123"})
