@@ -345,3 +345,19 @@ class Vocabulary:
         Tensor, (B, N, V), float32
         """
         return F.one_hot(ids, len(self)).float()
+
+    def patches(self, ids: Tensor) -> Tensor:
+        """One-hot patches for a model: √V at the id, so that their mean square is 1.
+
+        A patch of pixels has many values that add up in its embedding, a word has one. With a 1 there, positions,
+        which are added, would drown the words.
+
+        Parameters
+        ----------
+        ids : Tensor, (B, N), int64
+
+        Returns
+        -------
+        Tensor, (B, N, V), float32
+        """
+        return self.one_hot(ids) * len(self) ** 0.5

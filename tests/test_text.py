@@ -152,6 +152,7 @@ def test_a_vocabulary_counts_and_encodes():
     patches = vocabulary.one_hot(ids)
     assert patches.shape == (2, 3, 4) and patches.dtype == torch.float32
     assert (patches.argmax(dim=2) == ids).all() and (patches.sum(dim=2) == 1).all()
+    assert torch.equal(vocabulary.patches(ids), 2 * patches)  # √4
     assert len(Vocabulary.build(sentences, 100)) == 5
 
 
