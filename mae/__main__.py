@@ -324,6 +324,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.dense_experiments import run_dense
     from mae.enhancement import run_enhancement
     from mae.experiments import run_all
+    from mae.generation import run_generation
     from mae.recognition import run_recognition
     from mae.regularization import run_all as run_regularization
     from mae.replays import run_replays
@@ -338,6 +339,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_regularization()
     run_denoising()
     run_series()
+    run_generation()
     run_dense()
     run_tables()
     run_upscaling()

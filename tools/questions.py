@@ -47,15 +47,7 @@ QUESTIONS = (
     Interview("Explain how to use MAE for anomaly detection.", "representations", "medium"),
     Interview("Explain how to use regularisation in MAE.", "representations", "hard"),
     Interview("Explain how to use MAE for time-series forecasting.", "sequences", "medium"),
-    Interview(
-        "Explain how to use MAE for text generation.",
-        "sequences",
-        "hard",
-        "Predict hidden words with a cross-entropy loss. Trained at one ratio only, the model fills gaps and can't "
-        "write. Trained at a random ratio from nothing to everything, it is a discrete diffusion model: begin with all "
-        "words hidden, predict, keep a few, repeat. Order and number of steps matter. Compare the bound on the "
-        "likelihood of held-out text with an n-gram model's.",
-    ),
+    Interview("Explain how to use MAE for text generation.", "sequences", "hard"),
     Interview(
         "Explain how to use MAE for audio processing.",
         "sequences",
