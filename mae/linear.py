@@ -84,3 +84,21 @@ class Linear(nn.Linear):
         ):
             return _linear(x, self.weight, self.bias)
         return super().forward(x)
+
+
+def accelerate(model: nn.Module) -> nn.Module:
+    """Have each `torch.nn.Linear` of a model, whoever wrote it, compute as `Linear` does. Its weights stay in place.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed, and returned.
+
+    Returns
+    -------
+    nn.Module
+    """
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = Linear
+    return model

@@ -111,3 +111,16 @@ def test_it_compiles(monkeypatch):
     ours.compile(backend="aot_eager", fullgraph=True)
     for mine, expected in both(ours, plain, torch.randn(100, 256)):
         assert (mine - expected).abs().max() <= 2e-6 * expected.abs().max()
+
+
+def test_any_model_is_accelerated_in_place():
+    class Mine(nn.Linear):
+        pass
+
+    model = nn.Sequential(nn.Linear(256, 192), nn.ReLU(), nn.Sequential(Mine(192, 10)))
+    x, weights = torch.randn(100, 256), [id(p) for p in model.parameters()]
+    before = model(x)
+    assert mae.linear.accelerate(model) is model
+    assert [type(m).__name__ for m in model.modules()] == ["Sequential", "Linear", "ReLU", "Sequential", "Mine"]
+    assert isinstance(model[0], Linear) and [id(p) for p in model.parameters()] == weights
+    assert torch.allclose(model(x), before, rtol=1e-5, atol=1e-5)
