@@ -328,6 +328,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.recognition import run_recognition
     from mae.regularization import run_all as run_regularization
     from mae.replays import run_replays
+    from mae.senses import run_senses
     from mae.series import run_series
     from mae.tables import run_tables
     from mae.upscaling import run_upscaling
@@ -343,6 +344,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_dense()
     run_tables()
     run_upscaling()
+    run_senses()
     run_enhancement()
 
 

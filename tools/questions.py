@@ -57,15 +57,7 @@ QUESTIONS = (
         "To hear a reconstruction one needs the phase, which the spectrogram lacks. Test on speakers that were not "
         "heard in training, against MFCC features with a linear classifier.",
     ),
-    Interview(
-        "Explain how to use MAE for multimodal data fusion.",
-        "several senses",
-        "hard",
-        "Give each sense its own patch embedding and head, and let one encoder see visible patches of all of them. "
-        "Share one budget of visible patches between the senses at random, up to none of one sense: then the model "
-        "learns to predict each from the others. Compare with models of one sense at equal cost, and make sure that "
-        "test scenes were not seen in training.",
-    ),
+    Interview("Explain how to use MAE for multimodal data fusion.", "several senses", "hard"),
     Interview(
         "Explain how to use MAE for drug discovery.",
         "several senses",
