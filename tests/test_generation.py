@@ -241,7 +241,7 @@ def test_stored_runs_are_complete():
         assert sum(row["bound"]) / N == pytest.approx(sum(row["bound_of_line"]) / MEASURED, abs=1e-3)
     rows = json.loads(SAMPLES.read_text(encoding="utf-8"))["rows"]
     assert [SampleSetting(**row["setting"]) for row in rows] == SAMPLE_SWEEP
-    assert len(stored_writers()) == len(stored_writers(0.3)) == 1
+    assert len(stored_writers()) == len(stored_writers(0.3)) == 2
     assert set(stored_samples("random")) == {1, 2, 4, 8, 16, 32}
     with pytest.raises(ValueError, match="no stored run with ratio 0.5"):
         stored_writers(0.5)
