@@ -331,6 +331,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.senses import run_senses
     from mae.series import run_series
     from mae.tables import run_tables
+    from mae.text_experiments import run_text
     from mae.upscaling import run_upscaling
 
     run_all()
@@ -344,6 +345,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_dense()
     run_tables()
     run_upscaling()
+    run_text()
     run_senses()
     run_enhancement()
 

@@ -55,6 +55,7 @@ ORDER = [
     "enhancement",
     "style",
     "recognition",
+    "text_experiments",
     "faces",
     "replays",
     "dense_experiments",
@@ -220,6 +221,7 @@ ALLOWED = {
     "series": {"manual_seed("},
     "style": {"manual_seed("},
     "tables": {"manual_seed("},
+    "text_experiments": {"manual_seed("},
     "train": {"manual_seed("},
     "upscaling": {"manual_seed("},
 }

@@ -164,6 +164,7 @@ def test_experiments_run_what_is_missing(monkeypatch):
         "mae.dense_experiments.run_dense",
         "mae.tables.run_tables",
         "mae.upscaling.run_upscaling",
+        "mae.text_experiments.run_text",
         "mae.senses.run_senses",
         "mae.enhancement.run_enhancement",
     ]

@@ -68,15 +68,7 @@ QUESTIONS = (
         "beat with little data: always compare with them.",
     ),
     Interview("Explain how to use MAE for image recognition.", "vision", "warm-up"),
-    Interview(
-        "Explain how to use MAE for text classification.",
-        "sequences",
-        "warm-up",
-        "Hide words and predict them on unlabelled text, then put a linear classifier on the pooled tokens and "
-        "fine-tune all, unmasked. The gain is largest with few labels. The baseline is TF-IDF with logistic "
-        "regression, which is strong when single words give the class away. Unlike BERT, the encoder of a masked "
-        "autoencoder never sees mask tokens, so pre-training and use look alike to it.",
-    ),
+    Interview("Explain how to use MAE for text classification.", "sequences", "warm-up"),
     Interview("Explain how to use MAE for object detection.", "vision", "hard"),
     Interview("Explain how to use MAE for semantic segmentation.", "vision", "hard"),
     Interview("Explain how to use MAE for face recognition.", "vision", "medium"),
