@@ -330,6 +330,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.replays import run_replays
     from mae.senses import run_senses
     from mae.series import run_series
+    from mae.speech import run_speech
     from mae.tables import run_tables
     from mae.text_experiments import run_text
     from mae.upscaling import run_upscaling
@@ -341,6 +342,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_regularization()
     run_denoising()
     run_series()
+    run_speech()
     run_generation()
     run_dense()
     run_tables()

@@ -48,15 +48,7 @@ QUESTIONS = (
     Interview("Explain how to use regularisation in MAE.", "representations", "hard"),
     Interview("Explain how to use MAE for time-series forecasting.", "sequences", "medium"),
     Interview("Explain how to use MAE for text generation.", "sequences", "hard"),
-    Interview(
-        "Explain how to use MAE for audio processing.",
-        "sequences",
-        "medium",
-        "Turn sound into a log-mel spectrogram, an image of time and frequency, and cut it into patches. Mask, predict "
-        "and fine-tune as with images. Neighbours in time and frequency are alike, so hide much, or whole stretches. "
-        "To hear a reconstruction one needs the phase, which the spectrogram lacks. Test on speakers that were not "
-        "heard in training, against MFCC features with a linear classifier.",
-    ),
+    Interview("Explain how to use MAE for audio processing.", "sequences", "medium"),
     Interview("Explain how to use MAE for multimodal data fusion.", "several senses", "hard"),
     Interview(
         "Explain how to use MAE for drug discovery.",
