@@ -320,7 +320,7 @@ def test_stored_runs_are_complete():
     assert stored_senses("disparity", "fill disparity").shape == (3, 5, 30)
     assert np.isnan(stored_senses("disparity", "fill disparity")[:, 0]).all()
     assert stored_senses("ridge", "fill colour").shape == (1, 5, 30)
-    assert stored_senses("even", "fill colour").shape == (1, 5, 30)
+    assert stored_senses("even", "fill colour").shape == (3, 5, 30)
 
 
 def test_choices_are_those_of_the_validation_part():
