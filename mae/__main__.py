@@ -325,6 +325,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     from mae.enhancement import run_enhancement
     from mae.experiments import run_all
     from mae.generation import run_generation
+    from mae.properties import run_molecules
     from mae.recognition import run_recognition
     from mae.regularization import run_all as run_regularization
     from mae.replays import run_replays
@@ -342,6 +343,7 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_regularization()
     run_denoising()
     run_series()
+    run_molecules()
     run_speech()
     run_generation()
     run_dense()

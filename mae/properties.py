@@ -263,15 +263,11 @@ def predict_forest(x: np.ndarray, y: np.ndarray, new: np.ndarray, seed: int) -> 
     x, new = x.astype(np.float32), new.astype(np.float32)
     scores = {}
     for share in SHARES:
-        forest = RandomForestRegressor(30, max_features=share, oob_score=_mean_square, random_state=seed)
+        forest = RandomForestRegressor(30, max_features=share, oob_score=True, random_state=seed)
         scores[share] = forest.fit(x, y).oob_score_
-    best = min(scores, key=scores.get)
+    best = max(scores, key=scores.get)
     forest = RandomForestRegressor(100, max_features=best, random_state=seed)
     return forest.fit(x, y).predict(new), best
-
-
-def _mean_square(truth: np.ndarray, predictions: np.ndarray) -> float:
-    return float(np.mean((truth - predictions) ** 2))
 
 
 def rmse(predictions: np.ndarray, values: np.ndarray) -> float:
@@ -413,6 +409,15 @@ def _features(name: str, kind: str) -> np.ndarray:
     return {"counts": count_symbols, "fingerprint": fingerprints, "descriptor": descriptors}[kind](smiles)
 
 
+@cache
+def _encoded(name: str, method: str, ratio: float, seed: int) -> np.ndarray:
+    if method == "probe":
+        model = pretrained(ratio, seed % PRETRAINED_SEEDS)
+    else:
+        model = MaskedAutoencoder(molecule_config(), generator=torch.Generator().manual_seed(seed))
+    return encoder_features(model, _versions(name))
+
+
 def predict_property(setting: MoleculeSetting, train: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, float]:
     """Fit on some molecules, predict others.
 
@@ -438,12 +443,8 @@ def predict_property(setting: MoleculeSetting, train: np.ndarray, new: np.ndarra
             found = regressor(versions[new].flatten(0, 1)).view(len(new), -1).mean(dim=1)
         return found.double().numpy() * values.std() + values.mean(), 0.0
     if method.endswith("probe"):
-        if method == "probe":
-            model = pretrained(setting.ratio, setting.seed % PRETRAINED_SEEDS)
-        else:
-            model = MaskedAutoencoder(molecule_config(), generator=torch.Generator().manual_seed(setting.seed))
-        x = encoder_features(model, versions[np.concatenate([train, new])])
-        return predict_ridge(x[: len(train)], values, x[len(train) :])
+        x = _encoded(setting.data, method, setting.ratio, setting.seed)
+        return predict_ridge(x[train], values, x[new])
     features, _, model_name = method.partition(" ")
     x = _features(setting.data, features)
     if model_name == "forest":
@@ -486,7 +487,7 @@ TRIALS = [
         for rate in RATES
     ),
 ]
-SEEDS = 5
+SEEDS = 4
 LABELS = (50, 200)  # few molecules with a value; 0 is all
 TASKS = (
     *(("solubility", "scaffold", labels) for labels in (*LABELS, 0)),
@@ -501,6 +502,24 @@ def _rows(path: Path) -> list[tuple[MoleculeSetting, dict]]:
     return [(MoleculeSetting(**row["setting"]), row) for row in rows]
 
 
+def stored_trials(method: str, path: Path = RESULTS) -> dict[MoleculeSetting, float]:
+    """The errors of a method's trials on the molecules for validation.
+
+    Parameters
+    ----------
+    method : {"probe", "scratch", "tuned"}
+    path : Path
+
+    Returns
+    -------
+    dict of MoleculeSetting to float
+    """
+    found = {setting: row["rmse"] for setting, row in _rows(path) if setting.method == method and not setting.test}
+    if not found:
+        raise ValueError(f"no stored trial of {method!r}: run `python -m mae experiments`")
+    return found
+
+
 def best_trial(method: str, path: Path = RESULTS) -> MoleculeSetting:
     """The trial of a method with the least error on the molecules for validation.
 
@@ -513,10 +532,8 @@ def best_trial(method: str, path: Path = RESULTS) -> MoleculeSetting:
     -------
     MoleculeSetting
     """
-    found = [(row["rmse"], setting) for setting, row in _rows(path) if setting.method == method and not setting.test]
-    if not found:
-        raise ValueError(f"no stored trial of {method!r}: run `python -m mae experiments`")
-    return min(found, key=lambda pair: pair[0])[1]
+    found = stored_trials(method, path)
+    return min(found, key=found.get)
 
 
 def sweep(path: Path = RESULTS) -> list[MoleculeSetting]:
@@ -536,7 +553,7 @@ def sweep(path: Path = RESULTS) -> list[MoleculeSetting]:
     for seed in range(SEEDS):
         for data, kind, labels in TASKS:
             for method in METHODS:
-                base = chosen.get(method, MoleculeSetting(method=method))
+                base = chosen[method] if method in chosen else MoleculeSetting(method=method)
                 settings.append(replace(base, data=data, kind=kind, labels=labels, seed=seed, test=True))
     return settings
 

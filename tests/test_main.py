@@ -160,6 +160,7 @@ def test_experiments_run_what_is_missing(monkeypatch):
         "mae.regularization.run_all",
         "mae.denoising.run_denoising",
         "mae.series.run_series",
+        "mae.properties.run_molecules",
         "mae.speech.run_speech",
         "mae.generation.run_generation",
         "mae.dense_experiments.run_dense",

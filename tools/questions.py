@@ -50,15 +50,7 @@ QUESTIONS = (
     Interview("Explain how to use MAE for text generation.", "sequences", "hard"),
     Interview("Explain how to use MAE for audio processing.", "sequences", "medium"),
     Interview("Explain how to use MAE for multimodal data fusion.", "several senses", "hard"),
-    Interview(
-        "Explain how to use MAE for drug discovery.",
-        "several senses",
-        "hard",
-        "A molecule is a string or a graph: hide tokens, or atoms with their bonds, of many unlabelled molecules and "
-        "predict them; then fine-tune on the few with a measured property. Split by scaffold, or near copies of the "
-        "training molecules make the test easy. Fingerprints with ridge regression or a random forest are hard to "
-        "beat with little data: always compare with them.",
-    ),
+    Interview("Explain how to use MAE for drug discovery.", "several senses", "hard"),
     Interview("Explain how to use MAE for image recognition.", "vision", "warm-up"),
     Interview("Explain how to use MAE for text classification.", "sequences", "warm-up"),
     Interview("Explain how to use MAE for object detection.", "vision", "hard"),
