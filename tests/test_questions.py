@@ -26,11 +26,10 @@ def test_all_questions_are_there_in_order():
         assert sorted(numbers) == list(range(1, 26))
 
 
-def test_every_card_has_a_back():
-    for number, question in enumerate(QUESTIONS, 1):
-        answer = thirty_seconds(notebooks()[number]) if number in notebooks() else question.answer
-        assert 30 <= len(answer.split()) <= 130, f"{number}: {len(answer.split())} words"
-        assert bool(question.answer) != (number in notebooks()), f"{number}: the answer stands in the notebook"
+def test_every_question_has_a_notebook_and_every_card_a_back():
+    assert list(notebooks()) == list(range(1, 26))
+    for number, path in notebooks().items():
+        assert 30 <= len(thirty_seconds(path).split()) <= 130, number
 
 
 @pytest.mark.parametrize("path", notebooks().values(), ids=lambda path: path.stem)

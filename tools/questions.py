@@ -24,14 +24,11 @@ class Interview(NamedTuple):
     wording : str
         As the source asks it, translated.
     topic, level : str
-    answer : str
-        The back of the card, as long as the question has no notebook.
     """
 
     wording: str
     topic: str
     level: str
-    answer: str = ""
 
 
 QUESTIONS = (
@@ -64,7 +61,7 @@ QUESTIONS = (
 
 
 def notebooks() -> dict[int, Path]:
-    """The questions that have a notebook."""
+    """The notebook of each question."""
     return {int(path.name[1:3]): path for path in sorted(BOOK.glob("q[0-9][0-9]_*.ipynb"))}
 
 
@@ -77,9 +74,8 @@ def thirty_seconds(path: Path) -> str:
 
 
 def links(numbers: list[int]) -> str:
-    """Numbers, each a link to its notebook if there is one."""
-    found = notebooks()
-    return ", ".join(f"[{n}]({found[n].name})" if n in found else str(n) for n in numbers)
+    """Numbers, each a link to its notebook."""
+    return ", ".join(f"[{n}]({notebooks()[n].name})" for n in numbers)
 
 
 def page() -> str:
@@ -87,10 +83,9 @@ def page() -> str:
     found = notebooks()
     rows, cards = [], []
     for number, question in enumerate(QUESTIONS, 1):
-        name = f"[{question.wording}]({found[number].name})" if number in found else question.wording
-        rows.append(f"| {number} | {name} | {question.topic}, {question.level} |")
-        answer = thirty_seconds(found[number]) if number in found else question.answer
-        more = f"\n\n[The experiment, the follow-ups and an exercise]({found[number].name})" if number in found else ""
+        rows.append(f"| {number} | [{question.wording}]({found[number].name}) | {question.topic}, {question.level} |")
+        answer = thirty_seconds(found[number])
+        more = f"\n\n[The experiment, the follow-ups and an exercise]({found[number].name})"
         cards.append(
             f'<details data-card="{number}" data-topic="{question.topic}" data-level="{question.level}">'
             f"<summary>{number}. {question.wording}</summary>\n\n{answer}{more}\n\n</details>"
@@ -109,4 +104,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
-    print(f"{PAGE.name}: {len(QUESTIONS)} questions, {len(notebooks())} with a notebook")
+    print(f"{PAGE.name}: {len(QUESTIONS)} questions")
