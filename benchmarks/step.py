@@ -250,6 +250,8 @@ def main() -> None:
         return print(own_peak_memory(args.peak_memory_of, args.size))
 
     contestants = {"ours": ours, **PEERS}
+    # First, while this process is small: on Linux a child's peak is at least its parent's size.
+    memory = {} if args.no_memory else {name: peak_memory(name, args.size) for name in contestants}
     steps = {name: make_step(build, args.size)[0] for name, build in contestants.items()}
     if mae.linear.use_onednn:
         steps["ours, PyTorch's products"] = make_step(ours, args.size, onednn=False)[0]
@@ -283,7 +285,7 @@ def main() -> None:
                 "speed_of_ours_relative": statistics.median(ratios),
                 "quartiles": [ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]],
                 "share_of_peak": flops / statistics.median(times) / max(peaks.values()),
-                "peak_MB": None if args.no_memory or "," in name else peak_memory(name, args.size),
+                "peak_MB": memory.get(name),
             }
         )
     print(
