@@ -25,7 +25,7 @@ book: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --nbval -n logical --maxprocesses 4 --dist loadscope tests book
+	$(BIN)/python -m pytest --nbval -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder tests book
 
 lab: $(READY)
 	$(BIN)/jupyter lab book
