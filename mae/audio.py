@@ -3,7 +3,8 @@
 import ctypes
 import importlib.util
 import io
-import threading
+import shutil
+import tempfile
 import wave
 from collections.abc import Sequence
 from functools import cache
@@ -24,12 +25,15 @@ FLOOR = -60.0  # dB below the loudest point of a clip; what is softer counts as 
 # Speech
 
 
-_SPEAKING = threading.Lock()  # the library has one state for the whole process
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 class _Espeak:
-    """The C library, set to hand samples over instead of playing them."""
+    """The C library, set to hand samples over instead of playing them.
+
+    It keeps a state between words, such as where in its period a voice stands, and nothing resets it. So each instance
+    loads a copy of the library, which begins anew.
+    """
 
     def __init__(self):
         spec = importlib.util.find_spec("espeakng_loader")
@@ -42,7 +46,8 @@ class _Espeak:
 
         path = espeakng_loader.get_library_path()
         try:
-            self.library = ctypes.CDLL(path)
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is loaded
+                self.library = ctypes.CDLL(shutil.copy(path, folder))
         except OSError as error:
             raise OSError(
                 f"eSpeak NG can't be loaded on this system ({error}): `pip install --force-reinstall espeakng-loader`, "
@@ -80,16 +85,11 @@ class _Espeak:
         return samples.astype(np.float32) / 2**15
 
 
-@cache
-def _espeak() -> _Espeak:
-    return _Espeak()
-
-
 def speak(requests: Sequence[tuple[str, str, int, int]]) -> list[np.ndarray]:
     """Words spoken by the voices of eSpeak NG, a formant synthesiser: speech of a machine, not of people.
 
-    The library keeps a state between words, such as where in its period a voice stands. The same list gives the same
-    samples when it is the first that a process asks for, and sounds the same later.
+    The same list gives the same samples, whatever was spoken before; a word alone may differ in details from the same
+    word behind others.
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def speak(requests: Sequence[tuple[str, str, int, int]]) -> list[np.ndarray]:
     ValueError
         If there is no such voice.
     """
-    with _SPEAKING:
-        return [_espeak().say(*request) for request in requests]
+    voices = _Espeak()
+    return [voices.say(*request) for request in requests]
 
 
 def clip(samples: np.ndarray, place: float) -> Tensor:
