@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mae.denoising import classical
+from mae.denoising import classical, photograph_config
 from mae.experiments import run_missing
 from mae.exposure import CURVES, FLOOR, Camera, adjust, ceiling, estimate_noise, guess, spoil, undo
 from mae.masking import Mask, random_mask, take
@@ -36,16 +36,7 @@ CAMERAS = tuple(Camera(*kind, photons) for kind in KINDS.values() for photons in
 
 def enhancement_config() -> MAEConfig:
     """A window of 8×8 pixels in patches of 2×2; with each patch, its window's brightness and the picture's noise."""
-    return MAEConfig(
-        grid=(WINDOW // PATCH, WINDOW // PATCH),
-        patch_values=PATCH**2 + 2,
-        width=32,
-        depth=2,
-        heads=4,
-        decoder_width=32,
-        decoder_depth=1,
-        decoder_heads=4,
-    )
+    return replace(photograph_config(), patch_values=PATCH**2 + 2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.linear_model import LinearRegression
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from mae.denoising import photograph_config
 from mae.experiments import run_missing
 from mae.masking import Mask
 from mae.model import MAEConfig, MaskedAutoencoder
@@ -58,16 +59,7 @@ def upscaling_config(factor: int) -> MAEConfig:
     factor : int
         s; a token has 1 + s² values, those of the other sense are 0.
     """
-    return MAEConfig(
-        grid=(2 * SIDE, SIDE),
-        patch_values=1 + factor**2,
-        width=32,
-        depth=2,
-        heads=4,
-        decoder_width=32,
-        decoder_depth=1,
-        decoder_heads=4,
-    )
+    return replace(photograph_config(), grid=(2 * SIDE, SIDE), patch_values=1 + factor**2)
 
 
 @dataclass(frozen=True, kw_only=True)
