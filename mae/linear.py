@@ -62,8 +62,9 @@ def _count(x_shape: torch.Size, weight_shape: torch.Size, *args, **kwargs) -> in
 class Linear(nn.Linear):
     """A linear map of each token, (…, I) → (…, O): `torch.nn.Linear` with the same parameters.
 
-    Large products of float32 numbers on an AMD processor are computed by oneDNN, all others as by PyTorch. Set
-    ``mae.linear.use_onednn = False`` to have all of them computed as by PyTorch.
+    Large products of float32 numbers on an AMD processor are computed by oneDNN, all others as by PyTorch: those
+    under autocast, under the transforms of `torch.func` and in forward-mode differentiation among them. Set
+    ``mae.linear.use_onednn = False`` to have all computed as by PyTorch.
 
     Parameters
     ----------
@@ -79,8 +80,11 @@ class Linear(nn.Linear):
             use_onednn
             and x.dtype == self.weight.dtype == torch.float32
             and x.device.type == "cpu"
+            and x.ndim > 1
             and x.numel() * self.out_features >= SMALLEST
             and not torch.is_autocast_enabled("cpu")
+            and not torch._C._are_functorch_transforms_active()
+            and torch.autograd.forward_ad._current_level < 0
         ):
             return _linear(x, self.weight, self.bias)
         return super().forward(x)

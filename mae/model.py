@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mae.attention import attention
 from mae.linear import Linear
 from mae.masking import Mask, take
 
@@ -171,7 +172,7 @@ class Attention(nn.Module):
         if index is not None:
             q = take(q, index)  # (B, M, D)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, heads, T, D/heads)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.proj(attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class MLP(nn.Module):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 import mae.linear
@@ -85,6 +86,29 @@ def test_only_what_is_asked_for_is_derived(way):
     assert ours.weight.grad is None and ours.bias.grad.tolist() == [100.0] * 192
     with torch.inference_mode():
         assert not ours(x).requires_grad
+
+
+def test_transforms_and_forward_mode_are_pytorchs(way):
+    ours, plain = pair()
+    x = torch.randn(3, 100, 256, generator=torch.Generator().manual_seed(4))
+
+    def forward_mode(layer):
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(layer(forward_ad.make_dual(x, x))).tangent
+
+    for transform in (
+        forward_mode,
+        lambda layer: torch.func.jvp(layer, (x,), (x,))[1],
+        lambda layer: torch.func.grad(lambda x: layer(x).square().sum())(x),
+        lambda layer: torch.func.vmap(layer)(x),
+    ):
+        assert torch.equal(transform(ours), transform(plain))
+
+
+def test_one_token_alone(way, monkeypatch):
+    monkeypatch.setattr(mae.linear, "SMALLEST", 0)
+    for mine, expected in both(*pair(), torch.ones(256)):
+        assert torch.allclose(mine, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_the_same_product_comes_out_twice(way):
