@@ -72,7 +72,8 @@ def load_model(path: Path | str) -> MaskedAutoencoder:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        model = MaskedAutoencoder(MAEConfig(**json.loads(metadata["config"])))
+        with torch.random.fork_rng(devices=[]):  # new weights are drawn, and overwritten
+            model = MaskedAutoencoder(MAEConfig(**json.loads(metadata["config"])))
         model.load_state_dict(tensors)
         if metadata.get("sha256", _checksum(tensors)) != _checksum(tensors):
             raise ValueError(f"expected SHA-256 {metadata['sha256']}, got {_checksum(tensors)}")

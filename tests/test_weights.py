@@ -62,6 +62,12 @@ def test_a_file_holds_weights_and_sizes_only(tiny, stored):
         assert set(file.keys()) == set(tiny.state_dict())  # the fixed positions are not stored
 
 
+def test_loading_draws_no_random_numbers(stored):
+    before = torch.get_rng_state()
+    load_model(stored)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_loaded_model_can_be_trained_on(stored, batch):
     loaded = load_model(stored)
     loaded(*batch).sum().backward()
