@@ -126,6 +126,18 @@ def test_dying_process_is_told(place):
     assert check(ID, right).status == "right"
 
 
+def test_an_interrupted_check_does_not_answer_for_the_next_one(place, monkeypatch):
+    def interrupted(stream):
+        raise KeyboardInterrupt
+
+    check(ID, right)  # the process is ready
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(exercises.worker, "receive", interrupted)
+        check(ID, right)
+    assert check(ID, lambda shuffled, order: shuffled).status == "wrong"
+    assert check(ID, right).status == "right"
+
+
 def test_exit_is_no_exit(place):
     def leaves(shuffled, order):
         raise SystemExit(0)

@@ -83,6 +83,9 @@ class Worker:
             reply = receive(self.process.stdout)
         except OSError:
             reply = None
+        except BaseException:  # interrupted: the reply, when it comes, must not be read as the next check's
+            self.stop()
+            raise
         finally:
             timer.cancel()
         if reply is not None:
