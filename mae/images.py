@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,8 +105,20 @@ def open_image(path: Path, channels: int) -> Image.Image:
         raise ValueError(f"{path} is not a readable image ({error}): mend it or take it away") from error
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """Files in a folder and below it, also behind links; none that is hidden or in a hidden folder."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = Path(place).absolute()
+        above = {p.resolve() for p in (here, *here.parents)}  # a link to one of these would lead in circles
+        folders[:] = [f for f in folders if not f.startswith(".") and (here / f).resolve() not in above]
+        yield from (Path(place, f) for f in files if not f.startswith("."))
+
+
 def open_folder(folder: Path, channels: int = 3, labelled: bool = False) -> Images:
     """All JPEG and PNG files in a folder and below it, in alphabetical order.
+
+    Links are followed, but not back to a folder they lie in. Files and folders whose names begin with a dot are left
+    out.
 
     Parameters
     ----------
@@ -124,7 +138,7 @@ def open_folder(folder: Path, channels: int = 3, labelled: bool = False) -> Imag
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: give a folder of images, or `digits`")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    paths = sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"there is no JPEG or PNG file in {folder} or below it")
     names = [path.relative_to(folder).as_posix() for path in paths]

@@ -57,6 +57,25 @@ def test_folders_inside_are_the_classes(folder):
     assert [p.name for p in some.pictures] == ["0.png", "a.jpeg"] and some.labels.tolist() == [0, 1]
 
 
+def test_links_are_followed_and_hidden_folders_are_not_classes(folder, tmp_path):
+    hidden = folder / ".ipynb_checkpoints" / "a-checkpoint.png"
+    hidden.parent.mkdir()
+    Image.new("RGB", (4, 4)).save(hidden)
+    before = open_folder(folder, labelled=True)
+    assert before.classes == ("cat", "dog") and len(before) == 11
+    (tmp_path / "elsewhere").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "elsewhere" / "x.png")
+    try:
+        (folder / "horse").symlink_to(tmp_path / "elsewhere")
+    except OSError:
+        pytest.skip("this system makes no links")
+    for place in (folder / "dog" / "up", tmp_path / "elsewhere" / "back"):
+        place.symlink_to(folder)  # leads back to where it lies
+    images = open_folder(folder, labelled=True)
+    assert images.classes == ("cat", "dog", "horse") and images.labels.bincount().tolist() == [5, 6, 1]
+    assert images.pictures[-1] == folder / "horse" / "x.png"
+
+
 def test_every_fifth_picture_of_a_class_is_held_out(folder):
     train, held_out = open_split(str(folder))
     assert held_out.labels.tolist() == [0, 1, 1] and len(train) == 8
