@@ -121,12 +121,13 @@ def random_affine(
     angle = draw[:, 0] * math.radians(degrees)
     zoom = 1 + draw[:, 1:3] * scale
     cos, sin = angle.cos(), angle.sin()
+    aspect = images.shape[2] / images.shape[3]  # coordinates go from -1 to 1 along either side
     theta = torch.stack(
         [
             cos / zoom[:, 0],
-            -sin / zoom[:, 0],
+            -sin / zoom[:, 0] * aspect,
             2 * shift * draw[:, 3],
-            sin / zoom[:, 1],
+            sin / zoom[:, 1] / aspect,
             cos / zoom[:, 1],
             2 * shift * draw[:, 4],
         ],

