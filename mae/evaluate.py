@@ -65,7 +65,8 @@ def extract_features(
         raise ValueError(f'expected pool "mean" or "class", got {pool!r}')
     model.eval()
     latents = (model.encode(batch) for batch in patches.split(batch_size))
-    return torch.cat([z[:, 1:].mean(dim=1) if pool == "mean" else z[:, 0] for z in latents]).numpy()
+    pooled = torch.cat([z[:, 1:].mean(dim=1) if pool == "mean" else z[:, 0] for z in latents])
+    return pooled.float().cpu().numpy()
 
 
 def linear_probe(train_x, train_y, test_x, test_y, choices=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0)) -> Score:
@@ -212,21 +213,22 @@ def hidden_errors(
     count : int
         S, the masks of each image; no two images have the same ones.
     generator : torch.Generator
+        On the CPU.
     batch_size : int
         How many examples go through the model at a time.
 
     Returns
     -------
-    Tensor, (S, B, N)
+    Tensor, (S, B, N), of the patches' type
         Mean over the P values of a patch; NaN where it was visible.
     """
     if count < 1:
         raise ValueError(f"expected at least one mask, got {count}")
     model.eval()
     B, N, _ = patches.shape
-    errors = torch.full((count, B, N), torch.nan)
+    errors = patches.new_full((count, B, N), torch.nan)
     for some in errors:
-        mask = random_mask(B, N, ratio, generator=generator)
+        mask = random_mask(B, N, ratio, generator=generator).to(patches.device)
         for rows in torch.arange(B).split(batch_size):
             hidden = mask.hidden[rows]
             error = (model(patches[rows], mask[rows]) - take(patches[rows], hidden)) ** 2

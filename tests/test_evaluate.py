@@ -1,5 +1,7 @@
 """Scores are what they say, and nothing but the final score ever looks at the test split."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +138,18 @@ def test_features_are_pooled_from_an_encoder_that_sees_everything(tiny, patches)
     assert extract_features(tiny, patches).dtype == np.float32
     with pytest.raises(ValueError, match='expected pool "mean" or "class", got \'max\''):
         extract_features(tiny, patches, pool="max")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.1), (torch.float64, 1e-6)])
+def test_models_of_other_precision_are_measured(dtype, tolerance, tiny, patches, seeded):
+    model, x = copy.deepcopy(tiny).to(dtype), patches.to(dtype)
+    features = extract_features(model, x)
+    assert features.dtype == np.float32
+    assert np.allclose(features, extract_features(tiny, patches), atol=tolerance)
+    errors = hidden_errors(model, x, 0.5, 2, generator=seeded(7))
+    assert errors.dtype == dtype
+    expected = hidden_errors(tiny, patches, 0.5, 2, generator=seeded(7))
+    assert torch.allclose(errors.float(), expected, atol=tolerance, equal_nan=True)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 16, 100])
