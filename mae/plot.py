@@ -5,6 +5,7 @@ Functions take the axes that they draw on and return them; nothing here shows a 
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -189,11 +190,11 @@ def lines(
         (n,), or (seeds, n): then the mean is drawn, and a band from the lowest to the highest seed.
     xlabel, ylabel, title : str
     colors : mapping of str to colour, optional
-        For series that have a meaning; the others take the palette in order.
+        For series that have a meaning; the others take the palette in order, after its six colours from the start.
     marker : str, optional
     """
     ends = []
-    for (name, values), default in zip(series.items(), SERIES, strict=False):
+    for (name, values), default in zip(series.items(), cycle(SERIES), strict=False):
         color = (colors or {}).get(name, default)
         y = np.atleast_2d(_clean(values))
         ax.plot(x, y.mean(axis=0), color=color, marker=marker)

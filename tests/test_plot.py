@@ -119,6 +119,14 @@ def test_lines_draw_means_and_bands_and_name_each_curve():
     assert np.array_equal(several, before)
 
 
+def test_lines_draw_more_curves_than_the_palette_has_colours():
+    _, ax = plot.figure()
+    names = [str(i) for i in range(len(plot.SERIES) + 2)]
+    plot.lines(ax, [0, 1], {name: [int(name), 0] for name in names}, xlabel="", ylabel="")
+    assert len(ax.lines) == len(ax.texts) == len(names)
+    assert ax.lines[-1].get_color() == plot.SERIES[1]
+
+
 def test_bars_stand_in_order_with_their_values():
     _, ax = plot.figure()
     values = {"first": 0.25, "second": 0.5}
