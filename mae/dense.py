@@ -8,7 +8,7 @@ from sklearn.metrics import jaccard_score
 from torch import Tensor, nn
 
 from mae.model import MaskedAutoencoder
-from mae.patches import patchify, unpatchify
+from mae.patches import patch_grid, patchify, unpatchify
 
 
 def window_tokens(model: MaskedAutoencoder, images: Tensor, patch_size: int, step: int) -> Tensor:
@@ -33,9 +33,9 @@ def window_tokens(model: MaskedAutoencoder, images: Tensor, patch_size: int, ste
     Raises
     ------
     ValueError
-        If windows do not end at the edge of the image.
+        If patches or windows do not end at the edge of the image.
     """
-    window, grid = model.config.grid, tuple(side // patch_size for side in images.shape[2:])
+    window, grid = model.config.grid, patch_grid(tuple(images.shape[2:]), patch_size)
     if any((g - w) % step or g < w for g, w in zip(grid, window, strict=True)):
         raise ValueError(f"windows of {window} patches, {step} apart, don't cover a grid of {grid} patches exactly")
     tokens = images.new_zeros(len(images), *grid, model.config.width)

@@ -66,6 +66,8 @@ def test_windows_give_each_patch_its_most_central_token(seeded):
         assert torch.allclose(tokens[:, 4, 3], window(2, 1)[:, 2, 2], atol=1e-6)
     with pytest.raises(ValueError, match="don't cover a grid of"):
         window_tokens(model, images, 2, 3)
+    with pytest.raises(ValueError, match="10×9 pixels can't be cut into patches of 2×2"):
+        window_tokens(model, torch.rand(2, 1, 10, 9), 2, 1)
 
 
 def test_neighbours_by_hand():
