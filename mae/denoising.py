@@ -228,7 +228,7 @@ def combine(prediction: Tensor, noisy: Tensor, sigma: float, neighborhood: int =
     ----------
     prediction, noisy : Tensor, (1, 1, H, W)
     sigma : float
-        Standard deviation of the noise.
+        Standard deviation of the noise. Without noise, 0, the noisy picture comes back.
     neighborhood : int
         Side of the square in pixels, odd.
 
@@ -238,7 +238,7 @@ def combine(prediction: Tensor, noisy: Tensor, sigma: float, neighborhood: int =
     """
     squared = (noisy - prediction) ** 2
     mean = F.avg_pool2d(squared, neighborhood, 1, neighborhood // 2, count_include_pad=False)
-    trust = (1 - sigma**2 / mean).clamp(min=0)  # t² / (t² + σ²), the part of the noisy value
+    trust = (1 - sigma**2 / mean).nan_to_num().clamp(min=0)  # t² / (t² + σ²), the part of the noisy value; 0/0 is 0
     return prediction + trust * (noisy - prediction)
 
 

@@ -85,7 +85,9 @@ def test_combine_is_better_than_both(seeded):
         guess = truth + error * torch.randn(truth.shape, generator=draw)
         mixed, best_error = combine(guess, noisy, 0.1, 63), 1 / (1 / 0.1**2 + 1 / error**2)
         assert abs(((mixed - truth) ** 2).mean() / best_error - 1) < 0.1
-    assert torch.equal(combine(noisy, noisy, 0.1), noisy)
+    for sigma in (0.1, 0.0):
+        assert torch.equal(combine(noisy, noisy, sigma), noisy)
+    assert torch.allclose(combine(guess, noisy, 0.0), noisy, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", CANDIDATES)
