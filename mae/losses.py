@@ -127,7 +127,8 @@ def uniformity(features: Tensor) -> Tensor:
     Returns
     -------
     Tensor, ()
-        From 1 / D or a little less, directions evenly spread, to 1, all on one line.
+        From 0, all at right angles, to 1, all on one line. More examples than directions, B > D, come no lower than
+        (B - D) / (D (B - 1)), when they are evenly spread; that is nearly 1 / D for many.
 
     Raises
     ------

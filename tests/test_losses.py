@@ -154,6 +154,7 @@ def test_uniformity_is_the_mean_squared_cosine_of_pairs(seeded):
     pairs = [F.cosine_similarity(x[i], x[j], dim=0) ** 2 for i in range(5) for j in range(5) if i != j]
     assert uniformity(x).item() == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-5)
     assert uniformity(torch.eye(4)).item() == pytest.approx(0)
+    assert uniformity(torch.eye(3).repeat(4, 1)).item() == pytest.approx((12 - 3) / (3 * 11))  # evenly spread
     assert uniformity(torch.tensor([[1.0, 2], [-3, -6], [2, 4]])).item() == pytest.approx(1)
     with pytest.raises(ValueError, match="at least two examples, got \\(1, 3\\)"):
         uniformity(x[:1])
