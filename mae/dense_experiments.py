@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mae.canvases import NOTHING, SIZE, Canvases, make_canvases
+from mae.canvases import NOTHING, SIZE, Canvases, load_coins, make_canvases
 from mae.dense import (
     DenseHead,
     bright_spots,
@@ -37,7 +37,7 @@ from mae.dense import (
 from mae.evaluate import extract_features
 from mae.experiments import run_missing
 from mae.model import MaskedAutoencoder, digits_config
-from mae.patches import patchify
+from mae.patches import patchify, unpatchify
 from mae.train import TrainConfig, fit
 from mae.weights import load_pretrained
 
@@ -55,6 +55,8 @@ HEADS = ("pretrained", "untrained", "pixels")
 REGIONS = ("regions", "threshold")
 RATES = {start: (0.002, 0.01) for start in HEADS}
 RATES |= {start: (0.001, 0.01, 0.1, 1.0) for start in REGIONS}  # no learning rates, but inverse penalties
+SIDES = ("left", "right")  # halves of the photograph of coins
+PADDED = (160, 100)  # pixels of a half, so that windows end at its edges; what is added is mirrored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +310,86 @@ def name_regions(setting: Setting) -> tuple[list[tuple[Tensor, Tensor, Tensor]],
     return found, guess
 
 
+@cache
+def small_coins() -> tuple[Tensor, Tensor]:
+    """The photograph of `mae.canvases.load_coins` at half its size: coins are about as large as digits.
+
+    Returns
+    -------
+    image : Tensor, (1, 151, 192), float32
+    is_coin : Tensor, (151, 192), bool
+    """
+    image, _, is_coin = load_coins()
+    return F.avg_pool2d(image, 2), F.avg_pool2d(is_coin[None].float(), 2)[0] > 0.5
+
+
+def half(picture: Tensor, side: str) -> Tensor:
+    """The left or the right half of a picture.
+
+    Parameters
+    ----------
+    picture : Tensor, (..., W)
+    side : {"left", "right"}
+    """
+    if side not in SIDES:
+        raise ValueError(f'expected "left" or "right", got {side!r}')
+    middle = picture.shape[-1] // 2
+    return picture[..., :middle] if side == SIDES[0] else picture[..., middle:]
+
+
+def _pad(picture: Tensor) -> Tensor:
+    """(151, 96) → (1, 1, 160, 100)."""
+    height, width = picture.shape
+    return F.pad(picture[None, None].float(), (0, PADDED[1] - width, 0, PADDED[0] - height), mode="reflect")
+
+
+@torch.inference_mode()
+def coin_features(start: str, side: str, seed: int = 0) -> Tensor:
+    """What a linear map is told of each patch of one half of the coins; no window sees both halves.
+
+    Parameters
+    ----------
+    start : {"pretrained", "untrained", "pixels"}
+        Tokens of the digits model, or of one with random weights; or the 28×28 pixels around the patch.
+    side : {"left", "right"}
+    seed : int
+        Of random weights.
+
+    Returns
+    -------
+    Tensor, (N, F)
+    """
+    picture = _pad(half(small_coins()[0][0], side))
+    if start == "pixels":
+        around = (WINDOW - PATCH) // 2
+        return F.unfold(F.pad(picture, (around,) * 4, mode="reflect"), WINDOW, stride=PATCH)[0].T
+    new = MaskedAutoencoder(digits_config(), generator=torch.Generator().manual_seed(seed)).eval()
+    return window_tokens(load_pretrained("digits") if start == "pretrained" else new, picture, PATCH, STEP)[0]
+
+
+def segment_coins(start: str, side: str, seed: int = 0) -> Tensor:
+    """Which pixels of one half are coin? A linear map from features to the pixels of a patch, fitted on the other half.
+
+    Its penalty is chosen on that half, too, by leaving out one patch at a time.
+
+    Parameters
+    ----------
+    start, side, seed
+        As in `coin_features`; ``side`` is the half that is answered for.
+
+    Returns
+    -------
+    Tensor, (151, 96), bool
+    """
+    (other,) = {*SIDES} - {side}
+    is_coin = small_coins()[1]
+    wanted = 2 * patchify(_pad(half(is_coin, other)), PATCH)[0] - 1  # (N, 16), -1 or 1
+    fitted = RidgeCV(np.logspace(-3, 4, 15)).fit(coin_features(start, other, seed).numpy(), wanted.numpy())
+    answer = torch.from_numpy(fitted.predict(coin_features(start, side, seed).numpy()))
+    height, width = half(is_coin, side).shape
+    return unpatchify(answer[None], PATCH, PADDED)[0, 0, :height, :width] > 0
+
+
 def detection_scores(found: list[tuple[Tensor, Tensor, Tensor]], canvases: Canvases) -> dict:
     """Mean average precision at IoU 0.5, with the classes and with all digits as one.
 
@@ -409,6 +491,24 @@ def rows(path: Path = RESULTS, what: str = "score") -> list[tuple[Setting, float
     return [(Setting(**row["setting"]), row[what]) for row in json.loads(path.read_text())["rows"]]
 
 
+def trials(task: str, start: str, labels: int, what: str = "score", path: Path = RESULTS) -> dict[float, float]:
+    """A measure on validation canvases, for each rate that was tried.
+
+    Parameters
+    ----------
+    task, start, labels
+        As in `Setting`.
+    what : {"score", "any", "seconds"}
+    path : Path
+
+    Returns
+    -------
+    dict of float to float
+    """
+    wanted = (task, start, labels, "validation")
+    return {s.rate: value for s, value in rows(path, what) if (s.task, s.start, s.labels, s.split) == wanted}
+
+
 def best_rate(task: str, start: str, labels: int, path: Path = RESULTS) -> float:
     """The rate with the highest score on validation canvases.
 
@@ -418,8 +518,7 @@ def best_rate(task: str, start: str, labels: int, path: Path = RESULTS) -> float
         As in `Setting`.
     path : Path
     """
-    wanted = (task, start, labels, "validation")
-    found = {s.rate: value for s, value in rows(path) if (s.task, s.start, s.labels, s.split) == wanted}
+    found = trials(task, start, labels, path=path)
     return max(found, key=found.get)
 
 

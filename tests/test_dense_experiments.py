@@ -18,17 +18,22 @@ from mae.dense_experiments import (
     Setting,
     best_rate,
     choose_threshold,
+    coin_features,
     detection_scores,
     frames,
+    half,
     held_out,
     label_counts,
     labelled,
     patch_features,
     rows,
     run,
+    segment_coins,
     segmentation_scores,
+    small_coins,
     stored,
     sweep,
+    trials,
 )
 
 
@@ -95,6 +100,41 @@ def test_rates_are_chosen_on_validation_canvases_alone(tmp_path):
     assert {setting.split for setting in runs} == {"test"} and len(set(runs)) == len(runs)
     assert not {setting.seed for setting in SEARCH} & {setting.seed for setting in runs}
     assert all(setting.rate == max(RATES[setting.start]) for setting in runs)
+
+
+def test_trials_are_those_of_the_validation_canvases():
+    found = trials("detect", "pretrained", LABELS[-1])
+    assert set(found) == {*RATES["pretrained"]}
+    assert max(found, key=found.get) == best_rate("detect", "pretrained", LABELS[-1])
+    assert trials("detect", "pretrained", LABELS[-1], "any") != found
+
+
+def test_halves_of_the_coins_make_the_whole():
+    image, is_coin = small_coins()
+    assert image.shape == (1, 151, 192) and is_coin.shape == (151, 192)
+    assert torch.equal(torch.cat([half(image, "left"), half(image, "right")], dim=2), image)
+    with pytest.raises(ValueError, match='expected "left" or "right", got \'top\''):
+        half(image, "top")
+
+
+def test_features_of_coins_see_one_half_alone(monkeypatch):
+    def features():
+        return {start: coin_features(start, "left") for start in HEADS}
+
+    before, (image, is_coin) = features(), small_coins()
+    changed = image.clone()
+    half(changed, "right")[:] = 0
+    monkeypatch.setattr(experiments, "small_coins", lambda: (changed, is_coin))
+    after = features()
+    for start in HEADS:
+        assert before[start].shape == (40 * 25, 784 if start == "pixels" else 128)
+        assert torch.equal(before[start], after[start])
+
+
+def test_a_map_from_one_half_finds_the_coins_of_the_other():
+    truth, found = half(small_coins()[1], "right"), segment_coins("pixels", "right")
+    assert found.shape == truth.shape and (found == truth).double().mean() > 0.9
+    assert not torch.equal(found, truth)
 
 
 def test_impossible_settings_are_refused():
