@@ -198,6 +198,7 @@ def _run_pretrain(args: argparse.Namespace) -> None:
         # From the checkpoint, since a process may hold a shard of the model only.
         task = Pretraining(MaskedAutoencoder(settings.model))
         task.load_state_dict(load_checkpoint(out / "checkpoint.pt")["model"])
+        task.model.normalized = settings.normalized
         save_model(task.model, out / "model.safetensors")
         print(f"{out / 'model.safetensors'}: done; `python -m mae probe` and `finetune` take it as --weights")
 
@@ -263,7 +264,8 @@ def _load_weights(path: Path) -> MaskedAutoencoder:
 
         return read_official(path)
     model, settings = load_model(path), path.with_name("settings.json")
-    model.normalized = settings.is_file() and bool(json.loads(settings.read_text()).get("normalized"))
+    if settings.is_file():  # weights written by older versions do not say it
+        model.normalized |= bool(json.loads(settings.read_text()).get("normalized"))
     return model
 
 

@@ -382,3 +382,40 @@ class MaskedAutoencoder(nn.Module):
                 f"expected a mask for {len(patches)} examples of {c.num_patches} patches, "
                 f"got one for {len(mask)} of {mask.num_patches}"
             )
+
+
+class Encoder(MaskedAutoencoder):
+    """The encoder alone, as the files ``mae_pretrain_*.pth`` hold it: for features and fine-tuning.
+
+    Parameters
+    ----------
+    config : MAEConfig
+        What it says of a decoder is not used.
+    generator : torch.Generator, optional
+    """
+
+    def __init__(self, config: MAEConfig, *, generator: torch.Generator | None = None):
+        super().__init__(config, generator=generator)
+        for name in ("embed", "blocks", "norm", "pred", "positions"):
+            delattr(self, f"decoder_{name}")
+        del self.mask_token
+
+    def decode(self, latent: Tensor, mask: Mask | None = None, index: Tensor | None = None) -> Tensor:
+        """There is no decoder to do it.
+
+        Parameters
+        ----------
+        latent : Tensor
+        mask : Mask, optional
+        index : Tensor, optional
+
+        Raises
+        ------
+        ValueError
+            Always: it says which weights have a decoder.
+        """
+        raise ValueError(
+            "these weights are the encoder alone (mae_pretrain_*.pth), for features and fine-tuning: they have no "
+            'decoder to rebuild pictures with. Take load_official(name, "visualize"), which predicts pixels, or '
+            '"full", which predicts normalised pixels'
+        )

@@ -13,7 +13,7 @@ from torch import Tensor
 from mae.download import download, md5_sum
 from mae.images import MEAN, STD
 from mae.masking import Mask
-from mae.model import MAEConfig, MaskedAutoencoder, sincos_positions, vit_config
+from mae.model import Encoder, MAEConfig, MaskedAutoencoder, sincos_positions, vit_config
 from mae.patches import patchify, unpatchify
 
 BASE = "https://dl.fbaipublicfiles.com/mae"
@@ -33,43 +33,6 @@ FILES = {
 # The files do not tell the number of heads; these are the published models'.
 HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16}  # width and depth of the encoder
 DECODER_HEADS = {(512, 8): 16}
-
-
-class Encoder(MaskedAutoencoder):
-    """The encoder alone, as the files ``mae_pretrain_*.pth`` hold it: for features and fine-tuning.
-
-    Parameters
-    ----------
-    config : MAEConfig
-        What it says of a decoder is not used.
-    generator : torch.Generator, optional
-    """
-
-    def __init__(self, config: MAEConfig, *, generator: torch.Generator | None = None):
-        super().__init__(config, generator=generator)
-        for name in ("embed", "blocks", "norm", "pred", "positions"):
-            delattr(self, f"decoder_{name}")
-        del self.mask_token
-
-    def decode(self, latent: Tensor, mask: Mask | None = None, index: Tensor | None = None) -> Tensor:
-        """There is no decoder to do it.
-
-        Parameters
-        ----------
-        latent : Tensor
-        mask : Mask, optional
-        index : Tensor, optional
-
-        Raises
-        ------
-        ValueError
-            Always: it says which weights have a decoder.
-        """
-        raise ValueError(
-            "these weights are the encoder alone (mae_pretrain_*.pth), for features and fine-tuning: they have no "
-            'decoder to rebuild pictures with. Take load_official(name, "visualize"), which predicts pixels, or '
-            '"full", which predicts normalised pixels'
-        )
 
 
 # Names and layouts

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mae.model import MAEConfig, MaskedAutoencoder
+from mae.model import Encoder, MAEConfig, MaskedAutoencoder
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -24,13 +24,14 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 
 
 def save_model(model: MaskedAutoencoder, path: Path | str, *, dtype: torch.dtype | None = None) -> None:
-    """Write a model's weights and sizes to one file.
+    """Write a model's weights and sizes to one file, and whether it predicts normalised pixels.
 
     The file appears under its name only when it is complete.
 
     Parameters
     ----------
     model : MaskedAutoencoder
+        Or an `Encoder`. It predicts pixels, unless its attribute ``normalized`` is true.
     path : Path or str
         Usually ending in .safetensors.
     dtype : torch.dtype, optional
@@ -42,7 +43,11 @@ def save_model(model: MaskedAutoencoder, path: Path | str, *, dtype: torch.dtype
         for name, tensor in model.state_dict().items()
     }
     partial = path.with_name(path.name + ".partial")
-    metadata = {"config": json.dumps(asdict(model.config)), "sha256": _checksum(tensors)}
+    metadata = {
+        "config": json.dumps(asdict(model.config)),
+        "normalized": json.dumps(bool(getattr(model, "normalized", False))),
+        "sha256": _checksum(tensors),
+    }
     save_file(tensors, partial, metadata=metadata)
     os.replace(partial, path)
 
@@ -57,6 +62,8 @@ def load_model(path: Path | str) -> MaskedAutoencoder:
     Returns
     -------
     MaskedAutoencoder
+        With an attribute ``normalized``; false if the file, an older one, doesn't say. An `Encoder` if there is no
+        decoder in the file.
 
     Raises
     ------
@@ -73,7 +80,9 @@ def load_model(path: Path | str) -> MaskedAutoencoder:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         with torch.random.fork_rng(devices=[]):  # new weights are drawn, and overwritten
-            model = MaskedAutoencoder(MAEConfig(**json.loads(metadata["config"])))
+            kind = MaskedAutoencoder if "decoder_embed.weight" in tensors else Encoder
+            model = kind(MAEConfig(**json.loads(metadata["config"])))
+        model.normalized = json.loads(metadata.get("normalized", "false"))
         model.load_state_dict(tensors)
         if metadata.get("sha256", _checksum(tensors)) != _checksum(tensors):
             raise ValueError(f"expected SHA-256 {metadata['sha256']}, got {_checksum(tensors)}")

@@ -272,10 +272,15 @@ def test_digits_can_be_trained_by_the_trainer(monkeypatch, tmp_path):
     assert command.main(["pretrain", "digits", "--epochs", "1", "--out", str(tmp_path / "run"), "--normalized"]) == 0
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert settings["mask_ratio"] == 0.7 and settings["augment"] == "affine" and settings["normalized"]
-    assert load_model(tmp_path / "run" / "model.safetensors").config == digits_config()
+    path = tmp_path / "run" / "model.safetensors"
+    model = load_model(path)
+    assert model.config == digits_config() and model.normalized
+    del model.normalized
+    save_model(model, path)  # as older versions did: the settings beside it say what is predicted
+    assert not load_model(path).normalized and command._load_weights(path).normalized
     out = tmp_path / "a.png"
     few.open(0).save(tmp_path / "digit.png")
-    weights = ["--weights", str(tmp_path / "run" / "model.safetensors")]
+    weights = ["--weights", str(path)]
     assert command.main(["reconstruct", str(tmp_path / "digit.png"), "--out", str(out), *weights]) == 0
     assert Image.open(out).size == (3 * 224 + 16, 224)
 

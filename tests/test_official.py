@@ -35,6 +35,7 @@ from mae.official import (
     write_official,
 )
 from mae.patches import patchify
+from mae.weights import load_model, save_model
 
 # Odd enough that no two of its tensors could be mistaken for one another.
 CONFIG = MAEConfig(
@@ -608,8 +609,11 @@ def test_rebuilt_pictures_keep_what_is_visible(weights, images, seeded):
         official.unpatchify(painted, 5, 15)).clamp(0, 1)), 5), atol=1e-5)  # fmt: skip
 
 
-def test_normalized_pixels_are_not_taken_for_pictures(weights, images, seeded):
+def test_normalized_pixels_are_not_taken_for_pictures(weights, images, tmp_path):
     model = from_official(weights, **HEADS)
     model.normalized = True
-    text = message(rebuild, model, images, Mask(torch.tensor([[0]] * 4), torch.arange(1, 9).repeat(4, 1)))
+    mask = Mask(torch.tensor([[0]] * 4), torch.arange(1, 9).repeat(4, 1))
+    text = message(rebuild, model, images, mask)
     assert "normalised pixels" in text and '"visualize"' in text
+    save_model(model, tmp_path / "model.safetensors")
+    assert message(rebuild, load_model(tmp_path / "model.safetensors"), images, mask) == text

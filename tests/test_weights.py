@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from mae import weights
 from mae.__main__ import RECIPE, digits_scores
 from mae.masking import random_mask
-from mae.model import MaskedAutoencoder, digits_config, tiny_config
+from mae.model import Encoder, MaskedAutoencoder, digits_config, tiny_config
 from mae.weights import PRETRAINED, load_model, load_pretrained, save_model
 
 
@@ -54,6 +54,27 @@ def test_half_precision_comes_back_rounded_in_half_the_space(seeded, tmp_path):
         assert torch.equal(loaded[name], tensor.half().float()), name
         assert torch.allclose(loaded[name], tensor, rtol=2**-11, atol=2**-25), name
     assert all(tensor.dtype == torch.float32 for tensor in model.state_dict().values())  # the model itself stays
+
+
+@pytest.mark.parametrize("kind", [MaskedAutoencoder, Encoder])
+@pytest.mark.parametrize("normalized", [None, False, True])
+def test_a_file_knows_what_is_predicted_and_whether_there_is_a_decoder(kind, normalized, tmp_path, batch, seeded):
+    model, path = kind(tiny_config(), generator=seeded(1)), tmp_path / "model.safetensors"
+    if normalized is not None:
+        model.normalized = normalized
+    save_model(model, path)
+    loaded = load_model(path)
+    assert type(loaded) is kind and loaded.normalized is bool(normalized)
+    assert torch.equal(loaded.encode(*batch), model.encode(*batch))
+
+
+def test_older_files_predict_pixels(stored):
+    with safe_open(stored, framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    del metadata["normalized"]
+    save_file(tensors, stored, metadata=metadata)
+    assert load_model(stored).normalized is False
+    assert load_pretrained("digits").normalized is False
 
 
 def test_a_file_holds_weights_and_sizes_only(tiny, stored):
