@@ -373,7 +373,7 @@ def standardize(images: Tensor) -> Tensor:
             f"expected values between 0 and 1, got {images.min():.3g} to {images.max():.3g}: divide bytes by 255, and "
             f"do not standardise twice"
         )
-    return (images - MEAN) / STD
+    return (images - MEAN.to(images.device)) / STD.to(images.device)
 
 
 def unstandardize(images: Tensor) -> Tensor:
@@ -383,7 +383,7 @@ def unstandardize(images: Tensor) -> Tensor:
     ----------
     images : Tensor, (B, 3, H, W)
     """
-    return images * STD + MEAN
+    return images * STD.to(images.device) + MEAN.to(images.device)
 
 
 @torch.inference_mode()

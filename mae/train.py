@@ -1,5 +1,6 @@
 """One training loop: schedule, seed, progress, resume."""
 
+import hashlib
 import math
 import os
 import time
@@ -107,9 +108,10 @@ def fit(
     num_examples: int,
     config: TrainConfig,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     stop: int | None = None,
     name: str = "training",
+    data: str = "",
 ) -> list[dict]:
     """Minimise a loss over mini-batches with AdamW.
 
@@ -122,12 +124,15 @@ def fit(
     num_examples : int
         How many examples there are; each is seen once per epoch.
     config : TrainConfig
-    checkpoint : Path, optional
+    checkpoint : Path or str, optional
         Written after each epoch. If it exists, training goes on from it.
     stop : int, optional
         Stop after this epoch, in the middle of the schedule; a checkpoint lets a later call go on.
     name : str
         Shown by the progress bar.
+    data : str
+        Tells what the loss is taken on from all else, such as "visible patches of images 3f0c". A checkpoint keeps it,
+        and is refused where it differs.
 
     Returns
     -------
@@ -151,7 +156,7 @@ def fit(
     ]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
     generator = torch.Generator().manual_seed(config.seed)
-    log = _resume(checkpoint, model, optimizer, generator, config, num_examples)
+    log = _resume(checkpoint, model, optimizer, generator, config, num_examples, data)
 
     steps = math.ceil(num_examples / config.batch_size)
     model.train()
@@ -182,6 +187,7 @@ def fit(
                 "generator": generator.get_state(),
                 "config": asdict(config),
                 "examples": num_examples,
+                "data": data,
                 "log": log,
             }
             save_checkpoint(state, checkpoint)
@@ -195,7 +201,7 @@ def pretrain(
     config: TrainConfig,
     *,
     on: str = "hidden",
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     stop: int | None = None,
     name: str = "pre-training",
 ) -> list[dict]:
@@ -206,6 +212,7 @@ def pretrain(
     model : MaskedAutoencoder
         Trained in place.
     images : Tensor, (B, C, H, W)
+        On the model's device.
     config : TrainConfig
     on : {"hidden", "visible", "all"}
         Which patches the loss is taken on; "hidden" is the method, the others are for comparison.
@@ -224,26 +231,29 @@ def pretrain(
         if config.augment:
             x = random_affine(x, generator=generator)
         patches = patchify(x, config.patch_size)
-        mask = random_mask(len(x), N, config.mask_ratio, generator=generator)
+        mask = random_mask(len(x), N, config.mask_ratio, generator=generator).to(x.device)
         return masked_mse(model(patches, mask, predict=on), patches, mask, on=on, normalized=config.normalized)
 
-    return fit(model, loss_of_batch, len(images), config, checkpoint=checkpoint, stop=stop, name=name)
+    pixels = images.cpu().contiguous().view(torch.uint8).numpy()
+    data = f"{on} patches of images {hashlib.sha256(pixels).hexdigest()[:16]}"
+    return fit(model, loss_of_batch, len(images), config, checkpoint=checkpoint, stop=stop, name=name, data=data)
 
 
-def save_checkpoint(state: dict, path: Path) -> None:
+def save_checkpoint(state: dict, path: Path | str) -> None:
     """Write a checkpoint, all or nothing: a run that is killed, or finds the disk full, keeps its last good one.
 
     Parameters
     ----------
     state : dict
         Tensors, numbers, strings, and lists and dictionaries of them.
-    path : Path
+    path : Path or str
 
     Raises
     ------
     OSError
         If it can't be written.
     """
+    path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:
         with open(partial, "wb") as file:
@@ -257,18 +267,19 @@ def save_checkpoint(state: dict, path: Path) -> None:
         raise OSError(f"can't write {path} ({cause}): the last checkpoint is kept; make room and run again") from error
 
 
-def load_checkpoint(path: Path) -> dict | None:
+def load_checkpoint(path: Path | str) -> dict | None:
     """Read a checkpoint, without executing code; None if there is none.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
 
     Raises
     ------
     ValueError
         If the file can't be read.
     """
+    path = Path(path)
     if not path.exists():
         return None
     try:
@@ -279,7 +290,9 @@ def load_checkpoint(path: Path) -> dict | None:
         raise ValueError(f"{path} is not a readable checkpoint ({error}): delete it to start again") from error
 
 
-def _resume(path: Path | None, model, optimizer, generator, config: TrainConfig, num_examples: int) -> list[dict]:
+def _resume(
+    path: Path | str | None, model, optimizer, generator, config: TrainConfig, num_examples: int, data: str
+) -> list[dict]:
     state = None if path is None else load_checkpoint(path)
     if state is None:
         return []
@@ -293,6 +306,8 @@ def _resume(path: Path | None, model, optimizer, generator, config: TrainConfig,
         raise ValueError(
             f"{path} is of a run on {state['examples']} examples, not {num_examples}: delete it or choose another path"
         )
+    if (state.get("data") or data) != data:  # an unnamed one may be of these data
+        raise ValueError(f"{path} is of a run on {state['data']}, not {data}: delete it or choose another path")
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:

@@ -578,6 +578,7 @@ def test_what_was_never_published(tmp_path):
 def test_pictures_are_standardized_and_back(images):
     x = standardize(images)
     assert torch.allclose(unstandardize(x), images, atol=1e-6)
+    assert unstandardize(x.to("meta")).device.type == "meta"  # wherever the pictures are
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     assert standardize(mean).abs().max() < 1e-6
     assert torch.allclose(

@@ -10,7 +10,7 @@ from torch import nn
 
 import mae.train
 from mae.losses import masked_mse
-from mae.masking import grid_mask
+from mae.masking import Mask, grid_mask
 from mae.model import MaskedAutoencoder, tiny_config
 from mae.patches import patchify
 from mae.train import TrainConfig, fit, learning_rate, pretrain
@@ -188,6 +188,13 @@ def test_every_step_draws_a_new_mask_and_new_augmentations(fresh, tiny_images, m
     assert len(distinct) == 16 + 16 + 1  # one image, never shown twice alike, nor as it is
 
 
+def test_masks_go_where_the_images_are(fresh, tiny_images, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Mask, "to", lambda mask, device: seen.append(device) or mask)
+    pretrain(fresh(), tiny_images, replace(RUN, epochs=1))
+    assert seen == [tiny_images.device] * 3
+
+
 def test_a_seed_gives_its_run_again(fresh, tiny_images):
     models = [fresh() for _ in range(3)]
     logs = []
@@ -298,20 +305,27 @@ def test_checkpoints_of_other_runs_are_refused(fresh, tiny_images, tmp_path):
             pretrain(fresh(), tiny_images, other, checkpoint=path)
     with pytest.raises(ValueError, match=r"run\.checkpoint is of a run on 16 examples, not 15: delete it or choose"):
         pretrain(fresh(), tiny_images[:15], config, checkpoint=path)
+    others = {
+        "visible patches of images": {"images": tiny_images, "on": "visible"},
+        "hidden": {"images": 1 - tiny_images},
+    }
+    for named, other in others.items():
+        with pytest.raises(ValueError, match=rf"is of a run on hidden patches of images \w+, not {named}.*: delete it"):
+            pretrain(fresh(), config=config, checkpoint=path, **other)
     wider = MaskedAutoencoder(replace(tiny_config(), width=12))
     with pytest.raises(ValueError, match=r"run\.checkpoint is of another model \((.|\n)*: delete it"):
         pretrain(wider, tiny_images, config, checkpoint=path)
 
 
-def test_checkpoints_that_do_not_count_examples_are_read(fresh, tiny_images, tmp_path):
+def test_checkpoints_that_do_not_name_examples_are_read(fresh, tiny_images, tmp_path):
     """As versions before 0.2 wrote them."""
     path, model = tmp_path / "run.checkpoint", fresh()
     log = pretrain(model, tiny_images, RUN, checkpoint=path)
     state = torch.load(path, weights_only=True)
-    assert state.pop("examples") == 16
+    assert state.pop("examples") == 16 and state.pop("data")
     torch.save(state, path)
     again = fresh(1)
-    assert pretrain(again, tiny_images, RUN, checkpoint=path) == log
+    assert pretrain(again, tiny_images, RUN, checkpoint=str(path)) == log  # a path may be a string
     assert_same_weights(again, model)
 
 
