@@ -281,6 +281,8 @@ class Classifier(nn.Module):
         Draws the classifier's initial weights.
     """
 
+    _check = MaskedAutoencoder._check  # takes what the model takes
+
     def __init__(
         self,
         model: MaskedAutoencoder,
@@ -290,6 +292,7 @@ class Classifier(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
+        self.config = model.config
         depth, width = len(model.blocks), model.config.width
         self.patch_embed, self.cls_token, self.blocks = model.patch_embed, model.cls_token, model.blocks
         self.register_buffer("positions", model.positions, persistent=False)
@@ -306,12 +309,22 @@ class Classifier(nn.Module):
         ----------
         patches : Tensor, (B, N, P)
         noise : Tensor, (B, depth), optional
-            Numbers between 0 and 1 that decide, in training, which examples skip which blocks.
+            Numbers between 0 and 1 that decide which examples skip which blocks; needed in training with drop path.
 
         Returns
         -------
         Tensor, (B, classes)
+
+        Raises
+        ------
+        ValueError
+            If the patches are not such as the model takes, or noise is missing or of another shape.
         """
+        self._check(patches, None)
+        shape = len(patches), len(self.drop)
+        if self.training and any(self.drop) and (noise is None or noise.shape != shape):
+            got = "none" if noise is None else tuple(noise.shape)
+            raise ValueError(f"expected noise {shape} in training, for drop_path, got {got}: draw it with torch.rand")
         x = self.patch_embed(patches) + self.positions
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         for i, (block, rate) in enumerate(zip(self.blocks, self.drop, strict=True)):

@@ -35,7 +35,7 @@ class MAEConfig:
     Raises
     ------
     ValueError
-        If a size is not positive, or the divisions do not work out.
+        If a size is not positive, the grid is not two numbers, or the divisions do not work out.
     """
 
     grid: tuple[int, int]
@@ -49,6 +49,8 @@ class MAEConfig:
     mlp_ratio: int = 4
 
     def __post_init__(self):
+        if not isinstance(self.grid, tuple | list) or len(self.grid) != 2:
+            raise ValueError(f"expected a grid (rows, columns), got {self.grid}")
         object.__setattr__(self, "grid", tuple(self.grid))  # a list when it comes from a file
         for name, value in vars(self).items():
             if min(value if name == "grid" else [value]) < 1:

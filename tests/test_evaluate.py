@@ -1,12 +1,14 @@
 """Scores are what they say, and nothing but the final score ever looks at the test split."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from mae.evaluate import (
+    Classifier,
     Score,
     effective_rank,
     extract_features,
@@ -18,6 +20,7 @@ from mae.evaluate import (
 )
 from mae.losses import masked_mse
 from mae.masking import random_mask, take
+from mae.model import MaskedAutoencoder, tiny_config
 from mae.patches import patchify
 
 
@@ -211,6 +214,19 @@ def test_errors_of_hidden_patches_are_those_of_the_loss(tiny, patches, seeded):
         assert some.nanmean().item() == pytest.approx(loss.item(), rel=1e-5)
     with pytest.raises(ValueError, match="at least one mask, got 0"):
         hidden_errors(tiny, patches, 0.5, 0, generator=seeded())
+
+
+def test_a_classifier_says_what_it_needs(tiny, patches, seeded):
+    classifier = Classifier(MaskedAutoencoder(replace(tiny_config(), depth=2)), 3, drop_path=0.5)
+    for wrong in (patches[:, :1], torch.rand(16, 4, 12)):  # one patch would be broadcast to all places
+        with pytest.raises(ValueError, match=r"expected patches \(B, 4, 4\) for this model, got \(16, "):
+            classifier.eval()(wrong)
+    assert classifier(patches).shape == (16, 3)
+    for noise, got in ((None, "none"), (torch.rand(16, 1), r"\(16, 1\)")):
+        with pytest.raises(ValueError, match=rf"expected noise \(16, 2\) in training, for drop_path, got {got}"):
+            classifier.train()(patches, noise)
+    assert classifier(patches, torch.rand(16, 2, generator=seeded())).shape == (16, 3)
+    assert Classifier(tiny, 3).train()(patches).shape == (16, 3)  # without drop path, none is needed
 
 
 def test_effective_rank_counts_directions():

@@ -369,6 +369,8 @@ def test_latents_without_a_mask_hold_every_patch(tiny):
         ({"heads": 3}, "width must be divisible by 4 and by its 3 heads, got 8"),
         ({"decoder_heads": 5}, "decoder_width must be divisible by 4 and by its 5 heads, got 8"),
         ({"grid": (0, 2)}, r"expected grid of at least 1, got \(0, 2\)"),
+        ({"grid": (4,)}, r"expected a grid \(rows, columns\), got \(4,\)"),
+        ({"grid": 7}, r"expected a grid \(rows, columns\), got 7"),
         *[
             ({name: 0}, f"expected {name} of at least 1, got 0")
             for name in ("patch_values", "width", "depth", "heads", "decoder_width", "decoder_depth", "mlp_ratio")
