@@ -38,7 +38,7 @@ from mae.model import MAEConfig, MaskedAutoencoder, digits_config, vit_config
 from mae.patches import patch_grid, patchify, unpatchify
 from mae.train import TrainConfig, load_checkpoint, pretrain
 from mae.trainer import Pretraining, Settings, World, join_world, train
-from mae.weights import PRETRAINED, load_model, save_model
+from mae.weights import PRETRAINED, checksum, load_model, save_model
 
 RECIPE = TrainConfig(epochs=320, mask_ratio=0.7, augment=True)
 
@@ -183,9 +183,11 @@ def _run_pretrain(args: argparse.Namespace) -> None:
         others = sorted(_chosen(args).keys() - {"data", "out", "epochs", "seed", "run"})
         if others:
             raise ValueError(f"the shipped model's recipe has no --{others[0].replace('_', '-')}: give --out a folder")
+        if out is None and (given := _chosen(args).keys() & {"epochs", "seed"}):
+            raise ValueError(f"the shipped model is not overwritten by another: --{min(given)} goes with --out")
         args.out, args.seed = out or PRETRAINED / "digits.safetensors", args.seed or 0
         return pretrain_digits(args)
-    if out is None or out.suffix:
+    if out is None or out.suffix == ".safetensors":
         raise ValueError(f"expected --out FOLDER, for weights, log and checkpoints, got {out}")
     options = _chosen(args, DIGITS if digits else FOLDER, PRETRAIN["digits" if digits else "folder"])
     settings = _make_settings(options)
@@ -207,7 +209,7 @@ def _run_finetune(args: argparse.Namespace) -> None:
     """Train a classifier from pre-trained weights or from scratch, and score it on held-out images."""
     from mae.evaluate import Classifier, Finetuning, Score
 
-    if args.out.suffix:
+    if args.out.suffix == ".safetensors":
         raise ValueError(f"expected --out FOLDER, for scores, log and checkpoints, got {args.out}")
     scratch = {} if args.weights else {"layer_decay": 1.0, "drop_path": 0.0}
     usual = DIGITS | FINETUNE | FINETUNE_DIGITS if args.data == "digits" else FOLDER | FINETUNE
@@ -218,7 +220,8 @@ def _run_finetune(args: argparse.Namespace) -> None:
     config = model.config if model else _make_settings(options).model
     patch_size, channels, size = image_layout(config)
     images, held_out = open_split(args.data, channels)
-    settings = _make_settings(options, config, classes=len(images.classes))
+    start = checksum(model.state_dict()) if model else ""
+    settings = _make_settings(options, config, classes=len(images.classes), start=start)
     generator = torch.Generator().manual_seed(settings.seed)
     model = model or MaskedAutoencoder(config, generator=generator)
     examples = Examples(images, patch_size, size, settings.augment, noise=config.depth, seed=settings.seed)
@@ -229,11 +232,11 @@ def _run_finetune(args: argparse.Namespace) -> None:
 
     world = _run_training(make_task(model), examples, settings, options)
     if world.rank == 0:
-        task = make_task(MaskedAutoencoder(config)).eval()
+        task = make_task(MaskedAutoencoder(config)).to(world.device).eval()
         task.load_state_dict(load_checkpoint(args.out / "checkpoint.pt")["model"])
         with torch.inference_mode():
-            answers = [task.classifier(x).argmax(1) for x, *_ in _in_order(held_out, config, options["workers"])]
-        answers = torch.cat(answers)
+            batches = _in_order(held_out, config, options["workers"], world.device)
+            answers = torch.cat([task.classifier(x).argmax(1) for x, *_ in batches]).cpu()
         accuracy = (answers == held_out.labels).double().mean().item()
         score = Score(accuracy, math.nan, answers.numpy())
         record = {"accuracy": accuracy, "error_bar": score.error_bar, "held_out": len(held_out)}
@@ -247,12 +250,13 @@ def _run_probe(args: argparse.Namespace) -> None:
 
     from mae.evaluate import extract_features, linear_probe
 
-    model = _load_weights(args.weights)
+    device = join_world(args.device).device
+    model = _load_weights(args.weights).to(device)
     parts = open_split(args.data, image_layout(model.config)[1])
-    features = [
-        np.concatenate([extract_features(model, x, args.pool) for x, *_ in _in_order(part, model.config, args.workers)])
-        for part in parts
-    ]
+    features = []
+    for part in parts:
+        batches = _in_order(part, model.config, args.workers, device)
+        features.append(np.concatenate([extract_features(model, x, args.pool) for x, *_ in batches]))
     score = linear_probe(features[0], parts[0].labels, features[1], parts[1].labels)
     print(f"{args.data}: {_describe(score, parts[1])}")
 
@@ -269,11 +273,12 @@ def _load_weights(path: Path) -> MaskedAutoencoder:
     return model
 
 
-def _in_order(images: Images, config: MAEConfig, workers: int) -> Iterator[list[Tensor]]:
-    """Batches of patches and labels, each picture once, without augmentation."""
+def _in_order(images: Images, config: MAEConfig, workers: int, device: torch.device) -> Iterator[list[Tensor]]:
+    """Batches of patches and labels on a device, each picture once, without augmentation."""
     patch_size, _, size = image_layout(config)
     keys = [[(0, int(i), 1.0) for i in rows] for rows in torch.arange(len(images)).split(100)]
-    return iter(DataLoader(Examples(images, patch_size, size), batch_sampler=keys, num_workers=workers))
+    loader = DataLoader(Examples(images, patch_size, size), batch_sampler=keys, num_workers=workers)
+    return ([x.to(device) for x in batch] for batch in loader)
 
 
 def _describe(score, held_out: Images) -> str:
@@ -322,10 +327,12 @@ def _run_reconstruct(args: argparse.Namespace) -> None:
 def _run_experiments(args: argparse.Namespace) -> None:
     """Run the stored experiments that are missing."""
     from mae.anomaly import run_all as run_anomalies
+    from mae.augmentation import run_augmentations
     from mae.denoising import run_denoising
     from mae.dense_experiments import run_dense
     from mae.enhancement import run_enhancement
     from mae.experiments import run_all
+    from mae.faces import run_faces
     from mae.generation import run_generation
     from mae.properties import run_molecules
     from mae.recognition import run_recognition
@@ -354,6 +361,8 @@ def _run_experiments(args: argparse.Namespace) -> None:
     run_text()
     run_senses()
     run_enhancement()
+    run_augmentations()
+    run_faces()
 
 
 def _run_ablations(args: argparse.Namespace) -> None:
@@ -440,7 +449,8 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("data", metavar="DATA", help="a folder of JPEG and PNG files, or `digits`")
     p.add_argument("--out", type=Path, metavar="RUN", help="a folder; for `digits` also a file, FILE.safetensors: then "
-                   "it is trained by the recipe of the shipped model (default: that model's own file)")  # fmt: skip
+                   "it is trained by the recipe of the shipped model (default: that model's own file, without --epochs "
+                   "and --seed)")  # fmt: skip
     _add_training_options(p, {"epochs": "100; digits: 320", "base_learning_rate": "1.5e-4; digits: 8e-3"})
     p.add_argument("--mask-ratio", type=float, metavar="X", help="share of patches hidden (default: 0.75; digits: 0.7)")
     p.add_argument("--normalized", action="store_true", default=None, help="predict normalised pixels")
@@ -476,6 +486,7 @@ def _make_parser() -> argparse.ArgumentParser:
     p.add_argument("data", metavar="DATA", help="a folder with a folder for each class, or `digits`; as for finetune")
     p.add_argument("--weights", type=Path, default=digits, metavar="FILE", help="default: the digits model")
     p.add_argument("--pool", choices=["mean", "class"], default="mean", help="which tokens (default: mean of patches)")
+    p.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU if there is one")
     p.add_argument("--workers", type=int, default=0, metavar="N", help="processes that prepare images (default: 0)")
 
     p = command(

@@ -52,9 +52,11 @@ class Settings:
     layer_decay : float
         Fine-tuning: each block learns this many times as fast as the next one.
     drop_path : float
-        Fine-tuning: how often the last block's branches are left out; linearly less in earlier blocks.
+        Fine-tuning: how often the last block is skipped; linearly less often earlier ones.
     smoothing : float
         Fine-tuning: share of the target that is spread over all classes.
+    start : str
+        Fine-tuning: the `mae.weights.checksum` of the pre-trained weights; none if it starts from scratch.
     epochs : int
     batch_size : int
         Examples in an optimiser step, over all processes and accumulated parts.
@@ -82,6 +84,7 @@ class Settings:
     layer_decay: float = 1.0
     drop_path: float = 0.0
     smoothing: float = 0.0
+    start: str = ""
     epochs: int
     batch_size: int
     base_learning_rate: float = 1.5e-4
@@ -98,6 +101,7 @@ class Settings:
             if getattr(self, name) not in values:
                 raise ValueError(f"expected {name} {', '.join(values)}, got {getattr(self, name)!r}")
         for name, least in {
+            "patch_size": 1,
             "epochs": 1,
             "batch_size": 1,
             "classes": 0,
@@ -107,6 +111,8 @@ class Settings:
         }.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"expected {name} of at least {least}, got {getattr(self, name)}")
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"expected mask_ratio strictly between 0 and 1, got {self.mask_ratio}")
         for name in ("warmup", "drop_path", "smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"expected {name} from 0 to below 1, got {getattr(self, name)}")
@@ -337,9 +343,8 @@ def _resume(path: Path, settings: Settings, examples: Examples) -> dict | None:
     state = load_checkpoint(path)
     if state is None:
         return None
-    there, here = state["config"], asdict(settings)
-    if there != here:
-        different = ", ".join(key for key in here if there.get(key) != here[key])
+    there, here = state["config"], asdict(settings)  # an older checkpoint has fewer settings
+    if different := ", ".join(key for key in there if there[key] != here.get(key)):
         raise ValueError(f"{path} is of a run with other settings ({different}): choose another folder, or delete it")
     if state["data"] != examples.images.name:
         raise ValueError(

@@ -16,10 +16,17 @@ from mae.model import Encoder, MAEConfig, MaskedAutoencoder
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of weights, in the order of their names; on whatever device they are.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+        Such as a model's ``state_dict()``.
+    """
     digest = hashlib.sha256()
     for _, tensor in sorted(tensors.items()):
-        digest.update(tensor.view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
@@ -46,7 +53,7 @@ def save_model(model: MaskedAutoencoder, path: Path | str, *, dtype: torch.dtype
     metadata = {
         "config": json.dumps(asdict(model.config)),
         "normalized": json.dumps(bool(getattr(model, "normalized", False))),
-        "sha256": _checksum(tensors),
+        "sha256": checksum(tensors),
     }
     save_file(tensors, partial, metadata=metadata)
     os.replace(partial, path)
@@ -84,8 +91,8 @@ def load_model(path: Path | str) -> MaskedAutoencoder:
             model = kind(MAEConfig(**json.loads(metadata["config"])))
         model.normalized = json.loads(metadata.get("normalized", "false"))
         model.load_state_dict(tensors)
-        if metadata.get("sha256", _checksum(tensors)) != _checksum(tensors):
-            raise ValueError(f"expected SHA-256 {metadata['sha256']}, got {_checksum(tensors)}")
+        if metadata.get("sha256", checksum(tensors)) != checksum(tensors):
+            raise ValueError(f"expected SHA-256 {metadata['sha256']}, got {checksum(tensors)}")
     except Exception as error:
         raise ValueError(
             f"{path} does not hold a masked autoencoder written by save_model, or is damaged "

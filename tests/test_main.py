@@ -1,5 +1,7 @@
 """The command trains, writes what it says, and says in one line what is wrong."""
 
+import importlib
+import inspect
 import json
 import os
 import shutil
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,8 +92,16 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(few_digits, tmp_path, mo
     ("arguments", "message"),
     [
         (["--out", "nowhere/digits.safetensors"], "mae: there is no folder nowhere: make it first\n"),
-        (["--epochs", "0"], "mae: expected at least one epoch and one example in a batch, got 0, 64\n"),
-        (["--epochs", "-3"], "mae: expected at least one epoch and one example in a batch, got -3, 64\n"),
+        (
+            ["--epochs", "0", "--out", "a.safetensors"],
+            "mae: expected at least one epoch and one example in a batch, got 0, 64\n",
+        ),
+        (
+            ["--epochs", "-3", "--out", "a.safetensors"],
+            "mae: expected at least one epoch and one example in a batch, got -3, 64\n",
+        ),
+        (["--epochs", "1"], "mae: the shipped model is not overwritten by another: --epochs goes with --out\n"),
+        (["--seed", "1"], "mae: the shipped model is not overwritten by another: --seed goes with --out\n"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
@@ -151,29 +162,22 @@ def test_help_explains_each_command_and_option(name, capsys):
 
 
 def test_experiments_run_what_is_missing(monkeypatch):
-    calls = []
-    programs = [
-        "mae.experiments.run_all",
-        "mae.replays.run_replays",
-        "mae.recognition.run_recognition",
-        "mae.anomaly.run_all",
-        "mae.regularization.run_all",
-        "mae.denoising.run_denoising",
-        "mae.series.run_series",
-        "mae.properties.run_molecules",
-        "mae.speech.run_speech",
-        "mae.generation.run_generation",
-        "mae.dense_experiments.run_dense",
-        "mae.tables.run_tables",
-        "mae.upscaling.run_upscaling",
-        "mae.text_experiments.run_text",
-        "mae.senses.run_senses",
-        "mae.enhancement.run_enhancement",
-    ]
-    for program in programs:
-        monkeypatch.setattr(program, lambda program=program: calls.append(program))
+    """Of each module the last function that runs all it has; only the ablations have a command of their own."""
+    calls, programs = [], []
+    for path in Path(command.__file__).parent.glob("[!_]*.py"):
+        module = importlib.import_module(f"mae.{path.stem}")
+        runs = [
+            name
+            for name, thing in vars(module).items()
+            if name.startswith("run_")
+            and thing.__module__ == module.__name__
+            and all(p.default is not p.empty for p in inspect.signature(thing).parameters.values())
+        ]
+        if runs and path.stem != "ablations":
+            programs.append(f"{module.__name__}.{runs[-1]}")
+            monkeypatch.setattr(programs[-1], lambda program=programs[-1]: calls.append(program))
     assert command.main(["experiments"]) == 0
-    assert calls == programs
+    assert sorted(calls) == sorted(programs) and len(programs) > 15
 
 
 def test_ablate_runs_what_is_missing(monkeypatch):
@@ -309,6 +313,26 @@ def test_fine_tuning_starts_from_the_weights(pretrained, photos, tmp_path):
         assert torch.allclose(state[f"classifier.{name}"], model[name], atol=1e-7), name
 
 
+def test_fine_tuning_from_other_weights_is_another_run(pretrained, photos, tmp_path, capsys, seeded):
+    weights, out = pretrained / "model.safetensors", tmp_path / "run-1.5e-4"  # a folder, for all its dots
+    other = MaskedAutoencoder(load_model(weights).config, generator=seeded(1))
+    save_model(other, tmp_path / "other.safetensors")
+    shutil.copy(weights, tmp_path / "copy.safetensors")
+    arguments = ["finetune", str(photos), *FAST, "--epochs", "1", "--out", str(out), "--weights"]
+    for path in (weights, tmp_path / "copy.safetensors"):
+        assert command.main([*arguments, str(path)]) == 0
+    assert command.main([*arguments, str(tmp_path / "other.safetensors")]) == 2
+    assert "checkpoint.pt is of a run with other settings (start): choose another folder" in capsys.readouterr().err
+
+
+def test_pictures_are_scored_where_the_model_is(photos):
+    config = MAEConfig(grid=(2, 2), patch_values=192, width=8, depth=1, heads=2, decoder_width=8, decoder_depth=1,
+                       decoder_heads=2)  # fmt: skip
+    images = command.open_folder(photos, labelled=True)
+    (batch,) = command._in_order(images, config, 0, torch.device("meta"))
+    assert batch[0].shape == (20, 4, 192) and {x.device.type for x in batch} == {"meta"}
+
+
 def test_probing_scores_frozen_features(pretrained, photos, capsys):
     assert command.main(["probe", str(photos), "--weights", str(pretrained / "model.safetensors")]) == 0
     assert "accuracy 100.0% ± 0.0% (one standard error) on 4 held-out" in capsys.readouterr().out
@@ -383,6 +407,7 @@ def test_normalised_predictions_are_drawn_without_looking_at_the_truth(tmp_path,
         ("finetune {photos} --weights x --out {tmp}/run --size tiny", "the weights fix the model: --size goes with"),
         ("finetune {photos}/dark --from-scratch --out {tmp}/run", "to hold one folder of images for each class"),
         ("finetune {photos} --weights {tmp}/x --out {tmp}/run", "no weights at"),
+        ("finetune digits --weights {run}/model.safetensors --out {tmp}/run", "expected patches (B, 4, 192) for this"),
         ("probe {photos} --weights {run}/log.jsonl", "does not hold a masked autoencoder"),
         ("reconstruct {photos}/none.png --out {tmp}/a.png", "there is no file"),
         ("reconstruct {run}/log.jsonl --out {tmp}/a.png", "log.jsonl is not a readable image"),

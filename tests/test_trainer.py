@@ -331,6 +331,7 @@ def test_checkpoints_of_other_runs_are_refused(make, tmp_path, images):
     for change, named in (
         ({"seed": 4, "clip": 1.0}, "clip, seed"),
         ({"model": replace(tiny_config(), depth=2)}, "model"),
+        ({"start": "0c5e"}, "start"),
     ):
         with pytest.raises(ValueError, match=rf"checkpoint\.pt is of a run with other settings \({named}\): choose"):
             train(task, examples, replace(SETTINGS, **change), tmp_path)
@@ -340,6 +341,16 @@ def test_checkpoints_of_other_runs_are_refused(make, tmp_path, images):
     (tmp_path / "checkpoint.pt").write_bytes(b"noise")
     with pytest.raises(ValueError, match=r"checkpoint\.pt is not a readable checkpoint"):
         train(task, examples, SETTINGS, tmp_path)
+
+
+def test_checkpoints_that_do_not_know_their_start_go_on(make, tmp_path):
+    """As they were written before there was this setting."""
+    task, examples = make()
+    log = train(task, examples, SETTINGS, tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["config"].pop("start") == ""
+    torch.save(state, tmp_path / "checkpoint.pt")
+    assert losses(train(make()[0], examples, replace(SETTINGS, start="0c5e"), tmp_path)) == losses(log)
 
 
 def test_a_full_disk_is_named_where_the_log_is_written(make, tmp_path, monkeypatch):
@@ -376,6 +387,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(make, tmp_p
         ({"epochs": 0}, "expected epochs of at least 1, got 0"),
         ({"batch_size": 0}, "expected batch_size of at least 1, got 0"),
         ({"seed": -1}, "expected seed of at least 0, got -1"),
+        ({"patch_size": 0}, "expected patch_size of at least 1, got 0"),
+        ({"mask_ratio": 1.5}, "expected mask_ratio strictly between 0 and 1, got 1.5"),
         ({"clip": math.nan}, "expected clip of at least 0, got nan"),
         ({"warmup": 1.0}, "expected warmup from 0 to below 1, got 1.0"),
         ({"base_learning_rate": 0.0}, "expected a positive base_learning_rate, got 0.0"),
