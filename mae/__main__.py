@@ -220,8 +220,8 @@ def _run_finetune(args: argparse.Namespace) -> None:
     config = model.config if model else _make_settings(options).model
     patch_size, channels, size = image_layout(config)
     images, held_out = open_split(args.data, channels)
-    start = checksum(model.state_dict()) if model else ""
-    settings = _make_settings(options, config, classes=len(images.classes), start=start)
+    weights = checksum(model.state_dict()) if model else ""
+    settings = _make_settings(options, config, classes=len(images.classes), weights=weights)
     generator = torch.Generator().manual_seed(settings.seed)
     model = model or MaskedAutoencoder(config, generator=generator)
     examples = Examples(images, patch_size, size, settings.augment, noise=config.depth, seed=settings.seed)

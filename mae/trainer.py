@@ -55,8 +55,8 @@ class Settings:
         Fine-tuning: how often the last block is skipped; linearly less often earlier ones.
     smoothing : float
         Fine-tuning: share of the target that is spread over all classes.
-    start : str
-        Fine-tuning: the `mae.weights.checksum` of the pre-trained weights; none if it starts from scratch.
+    weights : str
+        Fine-tuning: the `mae.weights.checksum` of the model it starts from; empty if from scratch.
     epochs : int
     batch_size : int
         Examples in an optimiser step, over all processes and accumulated parts.
@@ -84,7 +84,7 @@ class Settings:
     layer_decay: float = 1.0
     drop_path: float = 0.0
     smoothing: float = 0.0
-    start: str = ""
+    weights: str = ""
     epochs: int
     batch_size: int
     base_learning_rate: float = 1.5e-4

@@ -322,7 +322,7 @@ def test_fine_tuning_from_other_weights_is_another_run(pretrained, photos, tmp_p
     for path in (weights, tmp_path / "copy.safetensors"):
         assert command.main([*arguments, str(path)]) == 0
     assert command.main([*arguments, str(tmp_path / "other.safetensors")]) == 2
-    assert "checkpoint.pt is of a run with other settings (start): choose another folder" in capsys.readouterr().err
+    assert "checkpoint.pt is of a run with other settings (weights): choose another folder" in capsys.readouterr().err
 
 
 def test_pictures_are_scored_where_the_model_is(photos):

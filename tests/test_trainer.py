@@ -331,7 +331,7 @@ def test_checkpoints_of_other_runs_are_refused(make, tmp_path, images):
     for change, named in (
         ({"seed": 4, "clip": 1.0}, "clip, seed"),
         ({"model": replace(tiny_config(), depth=2)}, "model"),
-        ({"start": "0c5e"}, "start"),
+        ({"weights": "0c5e"}, "weights"),
     ):
         with pytest.raises(ValueError, match=rf"checkpoint\.pt is of a run with other settings \({named}\): choose"):
             train(task, examples, replace(SETTINGS, **change), tmp_path)
@@ -343,14 +343,14 @@ def test_checkpoints_of_other_runs_are_refused(make, tmp_path, images):
         train(task, examples, SETTINGS, tmp_path)
 
 
-def test_checkpoints_that_do_not_know_their_start_go_on(make, tmp_path):
+def test_checkpoints_that_do_not_know_their_weights_go_on(make, tmp_path):
     """As they were written before there was this setting."""
     task, examples = make()
     log = train(task, examples, SETTINGS, tmp_path)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert state["config"].pop("start") == ""
+    assert state["config"].pop("weights") == ""
     torch.save(state, tmp_path / "checkpoint.pt")
-    assert losses(train(make()[0], examples, replace(SETTINGS, start="0c5e"), tmp_path)) == losses(log)
+    assert losses(train(make()[0], examples, replace(SETTINGS, weights="0c5e"), tmp_path)) == losses(log)
 
 
 def test_a_full_disk_is_named_where_the_log_is_written(make, tmp_path, monkeypatch):
