@@ -35,7 +35,7 @@ RATES = {
     "pixels": (3e-4, 1e-3, 3e-3, 1e-2),
     "convolutions": (1e-3, 3e-3, 1e-2, 3e-2),
     "probe": (1e-3, 3e-3, 1e-2, 3e-2),
-    "scratch": (3e-4, 1e-3, 3e-3),
+    "scratch": (1e-4, 3e-4, 1e-3, 3e-3),
     "partial": (3e-4, 1e-3, 3e-3, 1e-2),
     "full": (1e-4, 3e-4, 1e-3, 3e-3),
 }
