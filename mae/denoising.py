@@ -362,13 +362,15 @@ SWEEP = [
 
 
 def run_denoising(path: Path = RESULTS) -> None:
-    """Make the weights and run what is missing.
+    """Run what is missing, and make the weights if they are not there.
 
     Parameters
     ----------
     path : Path
     """
     run_missing(SWEEP, run, path)
+    if not WEIGHTS.exists():  # the run that makes them was stored before
+        run(Setting())
 
 
 def stored(setting: Setting, split: str = "test", measure: str = "psnr", *, blind: bool = False) -> dict[str, float]:

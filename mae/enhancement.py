@@ -306,13 +306,15 @@ SWEEP = [
 
 
 def run_enhancement(path: Path = RESULTS) -> None:
-    """Make the weights and run what is missing.
+    """Run what is missing, and make the weights if they are not there.
 
     Parameters
     ----------
     path : Path
     """
     run_missing(SWEEP, run, path)
+    if not WEIGHTS.exists():  # the run that makes them was stored before
+        run(SHIPPED)
 
 
 def stored(setting: Setting) -> dict[str, np.ndarray]:

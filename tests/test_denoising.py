@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae import denoising
 from mae.denoising import (
     CANDIDATES,
     MODELS,
@@ -24,6 +25,7 @@ from mae.denoising import (
     noisy_photographs,
     photograph_config,
     predict,
+    run_denoising,
     stored,
     train,
 )
@@ -154,6 +156,16 @@ def test_training_lowers_the_error():
         guess = denoise(model, noisy, setting.ratio, 1, generator=torch.Generator().manual_seed(0))
         scores.append(quality(guess, image)["psnr"])
     assert scores[1] > scores[0] + 2 and scores[1] > 20
+
+
+def test_missing_weights_are_made_though_all_results_are_stored(model, monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(denoising, "train", lambda setting: trained.append(setting) or model)
+    monkeypatch.setattr(denoising, "evaluate", lambda *arguments: {})
+    monkeypatch.setattr(denoising, "WEIGHTS", tmp_path / "denoising.safetensors")
+    for _ in range(2):
+        run_denoising()
+        assert trained == [Setting()] and load_model(denoising.WEIGHTS).config == photograph_config()
 
 
 def test_missing_runs_are_named():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae import enhancement
 from mae.enhancement import (
     CAMERAS,
     CANDIDATES,
@@ -22,6 +23,7 @@ from mae.enhancement import (
     predict,
     restore,
     run,
+    run_enhancement,
     spoiled_photographs,
     stored,
     train,
@@ -196,6 +198,16 @@ def test_the_shipped_weights_give_the_stored_scores():
         pictures = spoiled_photographs("test")[i]
         again = [quality(restore(SHIPPED, y, CAMERAS[i], model), x)["psnr"] for x, y in pictures]
         assert np.abs(np.array(again) - stored(SHIPPED)["psnr"][i]).max() < 0.1  # weights in half precision
+
+
+def test_missing_weights_are_made_though_all_results_are_stored(model, monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(enhancement, "_trained", lambda setting: trained.append(setting) or model)
+    monkeypatch.setattr(enhancement, "restore", lambda setting, spoiled, *_: spoiled)
+    monkeypatch.setattr(enhancement, "WEIGHTS", tmp_path / "enhancement.safetensors")
+    for _ in range(2):
+        run_enhancement()
+        assert trained == [SHIPPED] and load_model(enhancement.WEIGHTS).config == enhancement_config()
 
 
 def test_run_measures_all():

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from mae import upscaling
 from mae.model import MaskedAutoencoder
 from mae.patches import unpatchify
 from mae.photographs import SPLITS, assemble, centre, load_photographs, quality, windows
@@ -23,6 +24,7 @@ from mae.upscaling import (
     details,
     enlarge,
     one_sense,
+    run_upscaling,
     shrink,
     stored,
     tokens,
@@ -173,6 +175,17 @@ def test_the_shipped_weights_give_the_stored_scores(factor):
         image = centre(load_photographs("test")[name])
         again = quality(upscale(model, shrink(image, factor), factor, base=SHIPPED[factor].base), image)
         assert abs(again["psnr"] - psnr) < 0.05  # weights in half precision
+
+
+def test_missing_weights_are_made_though_all_results_are_stored(seeded, monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(upscaling, "train", lambda setting: trained.append(setting) or fresh(setting.factor, seeded))
+    monkeypatch.setattr(upscaling, "load_photographs", lambda split: {})
+    monkeypatch.setattr(upscaling, "weights_path", lambda factor: tmp_path / f"{factor}.safetensors")
+    for _ in range(2):
+        run_upscaling()
+        assert trained == list(SHIPPED.values())
+        assert load_model(tmp_path / "4.safetensors").config == upscaling_config(4)
 
 
 def test_missing_runs_are_named():
