@@ -40,11 +40,6 @@ class Camera:
         return self.light * self.clear, self.light * (1 - self.clear) * AIRLIGHT
 
 
-KINDS = {"half the light": (1 / 2, 1.0), "an eighth of the light": (1 / 8, 1.0), "haze": (1.0, 1 / 2)}
-PHOTONS = (math.inf, 1e5, 1e4, 1e3)
-CAMERAS = tuple(Camera(*kind, photons) for kind in KINDS.values() for photons in PHOTONS)
-
-
 def to_linear(grey: Tensor) -> Tensor:
     """Light, from the grey values of a file: the sRGB curve undone.
 

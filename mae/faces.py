@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from mae.download import NETWORK
+from mae.evaluate import reconstruct
 from mae.experiments import run_missing
 from mae.losses import masked_mse
 from mae.masking import Mask, random_mask
@@ -339,8 +340,7 @@ class FaceModel:
     def fill(self, images: Tensor, mask: Mask) -> Tensor:
         """Pictures (B, 1, 25, 25) with their hidden patches as the model predicts them."""
         patches = self.patches(images)
-        index = mask.hidden[:, :, None].expand(-1, -1, patches.shape[2])
-        filled = patches.scatter(1, index, self.model(patches, mask))
+        filled = reconstruct(self.model, patches, mask)
         return unpatchify((filled * self.std + self.mean).clamp(0, 1), PATCH, SIZE)
 
 

@@ -7,7 +7,7 @@ was. `mae.explore` shows them.
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mae.data import load_digits
-from mae.experiments import PATCH, small_config
+from mae.experiments import PATCH, run_missing, small_config
 from mae.fully_connected import FullyConnectedAutoencoder, pixel_loss, pixel_mask
 from mae.masking import random_mask
 from mae.model import MaskedAutoencoder
@@ -142,11 +142,7 @@ def run_missing_faults(path: Path = FAULTS) -> None:
     ----------
     path : Path
     """
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    for faults in FAULT_SWEEP:
-        if not any(row["setting"] == asdict(faults) for row in rows):
-            rows.append({"setting": asdict(faults), **run_faults(faults)})
-            _store(path, {"rows": rows})
+    run_missing(FAULT_SWEEP, run_faults, path)
 
 
 def stored_faults() -> list[dict]:

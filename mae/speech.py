@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from mae.audio import BANDS, FLOOR, FRAMES, clip, log_mel, mfcc, mfcc_statistics, speak
+from mae.evaluate import reconstruct
 from mae.experiments import run_missing
 from mae.losses import masked_mse
 from mae.masking import Mask, random_mask
@@ -438,9 +439,7 @@ def fill(model: MaskedAutoencoder, spectrograms: Tensor, mask: Mask) -> Tensor:
     -------
     Tensor, (B, 1, 40, 64)
     """
-    patches = to_patches(spectrograms)
-    index = mask.hidden[:, :, None].expand(-1, -1, patches.shape[2])
-    return to_spectrograms(patches.scatter(1, index, model(patches, mask)))
+    return to_spectrograms(reconstruct(model, to_patches(spectrograms), mask))
 
 
 def hidden_points(mask: Mask) -> Tensor:
