@@ -4,9 +4,10 @@
     python benchmarks/step.py base           # ViT-B/16 at 224, decoder 512 wide, 8 blocks
 
 Peers take turns, so that what else the machine does falls on all alike; what counts is the ratio within a round.
-Each step is: draw a mask, forward, loss on hidden patches, backward, AdamW. --precision bf16 adds our step under
-autocast, --compile adds our step compiled. Where `mae.linear` has oneDNN multiply, our step with PyTorch's own
-products is one more line. The peak is that of the faster product.
+Each step is: draw a mask, forward, loss on hidden patches, backward, AdamW. --precision bf16 has all take it under
+autocast and adds our step in fp32, --compile adds our step compiled. One more line is our step with PyTorch's own
+routines where `mae.linear` and `mae.attention` choose others. The peak is that of a large product in the same
+precision, of the faster one where there are two.
 """
 
 import argparse
@@ -20,18 +21,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import mae.attention
 import mae.linear
 from mae import MAEConfig, MaskedAutoencoder, masked_mse, patchify, random_mask
 from mae.flops import model_flops
 from mae.model import vit_config
 
 RATIO = 0.75
-HAS_ONEDNN = mae.linear.has_onednn
+CHOICES = mae.linear.use_onednn, mae.attention.LONGEST
 
 
 def small_config() -> MAEConfig:
@@ -181,7 +184,7 @@ PEERS = {"transformers": transformers, "lightly": lightly, "vit-pytorch": vit_py
 
 
 def make_step(
-    build: Callable, size: str, *, compiled: bool = False, bf16: bool = False, onednn: bool = mae.linear.use_onednn
+    build: Callable, size: str, *, bf16: bool = False, compiled: bool = False, plain: bool = False
 ) -> tuple[Callable[[], float], int]:
     """A function that trains one step on a batch of noise and returns its seconds; and the batch size."""
     config, pixels, patch, batch = SIZES[size]
@@ -194,7 +197,7 @@ def make_step(
         model.compile()
 
     def step() -> float:
-        mae.linear.use_onednn = onednn
+        mae.linear.use_onednn, mae.attention.LONGEST = (False, 0) if plain else CHOICES
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = loss_of(images)
@@ -206,25 +209,27 @@ def make_step(
     return step, batch
 
 
-def peak_memory(name: str, size: str) -> float:
+def peak_memory(name: str, size: str, precision: str) -> float:
     """Peak resident memory of a process that trains three steps, MB."""
-    command = [sys.executable, __file__, size, "--peak-memory-of", name]
+    command = [sys.executable, __file__, size, "--precision", precision, "--peak-memory-of", name]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def own_peak_memory(name: str, size: str) -> float:
+def own_peak_memory(name: str, size: str, *, bf16: bool) -> float:
     """Train three steps, then tell the peak resident memory of this process, MB."""
-    step, _ = make_step({"ours": ours, **PEERS}[name], size)
+    step, _ = make_step({"ours": ours, **PEERS}[name], size, bf16=bf16)
     for _ in range(3):
         step()
     scale = 2**10 if platform.system() == "Linux" else 2**20  # kilobytes there, bytes on macOS
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
-def matrix_peaks() -> dict[str, float]:
+def matrix_peaks(bf16: bool = False) -> dict[str, float]:
     """Floating-point operations per second of a large matrix product, by who multiplies: medians of several."""
-    a = torch.rand(2048, 2048)
-    products = {"PyTorch": lambda: a @ a} | ({"oneDNN": lambda: mae.linear._linear(a, a, None)} if HAS_ONEDNN else {})
+    a = torch.rand(2048, 2048, dtype=torch.bfloat16 if bf16 else torch.float32)
+    products = {"PyTorch": lambda: a @ a}
+    if mae.linear.has_onednn and not bf16:
+        products["oneDNN"] = lambda: mae.linear._linear(a, a, None)
 
     def seconds(product: Callable) -> float:
         start = time.perf_counter()
@@ -244,32 +249,32 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--peak-memory-of", metavar="PEER", help=argparse.SUPPRESS)
-    parser.add_argument("--out", metavar="FILE", help="write the table as JSON")
+    parser.add_argument("--out", metavar="FILE", help="put the run into this JSON file, in place of one like it")
     args = parser.parse_args()
+    bf16 = args.precision == "bf16"
     if args.peak_memory_of:
-        return print(own_peak_memory(args.peak_memory_of, args.size))
+        return print(own_peak_memory(args.peak_memory_of, args.size, bf16=bf16))
 
     contestants = {"ours": ours, **PEERS}
     # First, while this process is small: on Linux a child's peak is at least its parent's size.
-    memory = {} if args.no_memory else {name: peak_memory(name, args.size) for name in contestants}
-    steps = {name: make_step(build, args.size)[0] for name, build in contestants.items()}
-    if mae.linear.use_onednn:
-        steps["ours, PyTorch's products"] = make_step(ours, args.size, onednn=False)[0]
+    memory = {} if args.no_memory else {name: peak_memory(name, args.size, args.precision) for name in contestants}
+    steps = {name: make_step(build, args.size, bf16=bf16)[0] for name, build in contestants.items()}
+    steps["ours, PyTorch's routines"] = make_step(ours, args.size, bf16=bf16, plain=True)[0]
     if args.compile:
-        steps["ours, compiled"] = make_step(ours, args.size, compiled=True)[0]
-    if args.precision == "bf16":
-        steps["ours, bf16"] = make_step(ours, args.size, bf16=True)[0]
+        steps["ours, compiled"] = make_step(ours, args.size, bf16=bf16, compiled=True)[0]
+    if bf16:
+        steps["ours, fp32"] = make_step(ours, args.size)[0]
     batch = SIZES[args.size][3]
     for step in steps.values():  # warm up, compile
         step(), step()
 
     seconds = {name: [] for name in steps}
-    peaks = [matrix_peaks()]
+    peaks = [matrix_peaks(bf16)]
     for turn in range(args.rounds):
         order = list(steps)[turn % len(steps) :] + list(steps)[: turn % len(steps)]
         for name in order:
             seconds[name].append(steps[name]())
-        peaks.append(matrix_peaks())
+        peaks.append(matrix_peaks(bf16))
 
     peaks = {name: statistics.median(peak[name] for peak in peaks) for name in peaks[0]}
     config = SIZES[args.size][0]
@@ -281,31 +286,42 @@ def main() -> None:
         rows.append(
             {
                 "name": name,
-                "images_per_second": batch / statistics.median(times),
-                "speed_of_ours_relative": statistics.median(ratios),
-                "quartiles": [ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]],
-                "share_of_peak": flops / statistics.median(times) / max(peaks.values()),
-                "peak_MB": memory.get(name),
+                "images_per_second": round(batch / statistics.median(times), 1),
+                "speed_of_ours_relative": round(statistics.median(ratios), 2),
+                "quartiles": [round(ratios[len(ratios) // 4], 2), round(ratios[-1 - len(ratios) // 4], 2)],
+                "share_of_peak": round(flops / statistics.median(times) / max(peaks.values()), 2),
+                "peak_MB": round(memory[name]) if name in memory else None,
             }
         )
     print(
-        f"{args.size}, batch {batch}, {torch.get_num_threads()} threads, {args.rounds} rounds, "
+        f"{args.size}, {args.precision}, batch {batch}, {torch.get_num_threads()} threads, {args.rounds} rounds, "
         f"torch {torch.__version__}; matrix products: "
         + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items())
     )
     print(f"{'':<26}{'images/s':>10}{'ours is':>9}{'quartiles':>14}{'of peak':>9}{'peak MB':>9}")
     for row in rows:
         low, high = row["quartiles"]
-        memory = "" if row["peak_MB"] is None else f"{row['peak_MB']:.0f}"
+        memory = "" if row["peak_MB"] is None else f"{row['peak_MB']}"
         print(
             f"{row['name']:<26}{row['images_per_second']:>10.1f}{row['speed_of_ours_relative']:>8.2f}×"
             f"{f'{low:.2f}–{high:.2f}':>14}{row['share_of_peak']:>8.0%} {memory:>8}"
         )
     if args.out:
-        with open(args.out, "w") as file:
-            json.dump(
-                {"size": args.size, "threads": torch.get_num_threads(), "peaks": peaks, "rows": rows}, file, indent=1
-            )
+        path = Path(args.out)
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": []}
+        run = {
+            "size": args.size,
+            "precision": args.precision,
+            "batch": batch,
+            "rounds": args.rounds,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__.split("+")[0],
+            "GFLOP_per_second": {name: round(peak / 1e9) for name, peak in peaks.items()},
+            "rows": rows,
+        }
+        key = ("size", "precision")
+        content["runs"] = [old for old in content["runs"] if any(old[k] != run[k] for k in key)] + [run]
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
