@@ -80,7 +80,7 @@ def test_there_are_enough_of_every_kind():
     kinds = [exercise.kind for exercise in EXERCISES.values()]
     assert len(kinds) >= 24 and kinds.count("find the bug") >= 6
     assert set(kinds) == {"implement", "predict", "find the bug", "choose", "design"}
-    for name in CHAPTERS_PROPER:
+    for name in CHAPTERS_PROPER - {"official", "ablations", "cluster"}:  # these end in a run of the reader's own
         assert max(e.minutes for e in EXERCISES.values() if e.id.startswith(f"{name}.")) >= 45, name
 
 

@@ -8,6 +8,9 @@ import secrets
 from IPython.display import Markdown
 
 from mae.exercises import (  # noqa: F401
+    ablations,
+    cluster,
+    official,
     principle,
     q01,
     q02,
@@ -57,6 +60,9 @@ CHAPTERS = {
     "source": "4a The source's model, taken apart",
     "real": "4b The real model, line by line",
     "summary": "5 Summary",
+    "official": "6 The official weights",
+    "ablations": "7 The paper's ablations on your laptop",
+    "cluster": "8 From laptop to cluster",
     "q01": "Question 1: What is an autoencoder?",
     "q02": "Question 2: What is a convolutional autoencoder?",
     "q03": "Question 3: What is masking?",
