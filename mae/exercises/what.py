@@ -171,7 +171,7 @@ def _accuracy(answer: Callable, case: dict) -> float:
     "The probe that knows noise",
     minutes=10,
     hints=(
-        "Let `len(x)` be 10, print `train` and `test`, and look for a number that stands in both.",
+        "Let `len(x)` be 10, print `fit_to` and `held_back`, and look for a number that stands in both.",
         "`rng.permutation` draws a new order each time that it is called. How many orders should there be?",
     ),
     then="how large is the error if the same digit occurs twice in a data set? Look for duplicates before you split.",
