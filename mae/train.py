@@ -210,7 +210,7 @@ def pretrain(
     Parameters
     ----------
     model : MaskedAutoencoder
-        Trained in place.
+        Trained in place. Its attribute ``normalized`` then says what it predicts.
     images : Tensor, (B, C, H, W)
         On the model's device.
     config : TrainConfig
@@ -234,6 +234,7 @@ def pretrain(
         mask = random_mask(len(x), N, config.mask_ratio, generator=generator).to(x.device)
         return masked_mse(model(patches, mask, predict=on), patches, mask, on=on, normalized=config.normalized)
 
+    model.normalized = config.normalized
     pixels = images.cpu().contiguous().view(torch.uint8).numpy()
     data = f"{on} patches of images {hashlib.sha256(pixels).hexdigest()[:16]}"
     return fit(model, loss_of_batch, len(images), config, checkpoint=checkpoint, stop=stop, name=name, data=data)

@@ -151,7 +151,8 @@ def test_a_tiny_model_learns_one_batch_by_heart(fresh, tiny_images):
 
 def test_normalised_targets_are_learned_from_p_minus_one_over_p(fresh, tiny_images):
     config = replace(RUN, epochs=25, normalized=True, augment=False)
-    log = pretrain(fresh(), tiny_images, config)
+    log = pretrain(model := fresh(), tiny_images, config)
+    assert model.normalized
     # Four values in a patch: an answer of zeros loses 3/4, and a model that starts with more comes near it.
     assert log[0]["loss"] > 0.75
     assert log[-1]["loss"] == pytest.approx(0.75, abs=0.12)
