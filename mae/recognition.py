@@ -29,7 +29,7 @@ VALIDATION = 500  # the last so many training digits choose the rates, and are n
 VALIDATION_SEED = 100
 METHODS = ("pixels", "convolutions", "scratch", "probe", "partial", "full")
 EPOCHS = {1: 60, 10: 20, 100: 3}  # by labels per class
-LONGER = {"pixels": 5, "convolutions": 10, "scratch": 10}  # what starts from nothing may train longer
+LONGER = {"pixels": 5, "convolutions": 10, "scratch": 30}  # what starts from nothing may train longer
 RATES = {
     "pixels": (3e-4, 1e-3, 3e-3, 1e-2),
     "convolutions": (1e-3, 3e-3, 1e-2, 3e-2),
