@@ -50,6 +50,7 @@ GRID = (SIZE // PATCH, SIZE // PATCH)
 OUTPUTS = {"detect": 10 + 1 + 4, "segment": PATCH * PATCH * 11}
 HIDDEN, BATCH = 64, 16
 STEPS = {"detect": 240, "segment": 480}
+LONGER = 4  # times as many, to see whether they are enough
 LABELS = (48, 192)  # heads are trained with the larger number alone
 HEADS = ("pretrained", "untrained", "pixels")
 REGIONS = ("regions", "threshold")
@@ -78,6 +79,8 @@ class Setting:
         What is measured on; rates are chosen on validation canvases.
     seed : int
         Draws the labelled canvases, the head, and the random weights.
+    longer : int
+        How many times the usual `STEPS` a head is trained.
     """
 
     task: str
@@ -86,6 +89,7 @@ class Setting:
     rate: float
     split: str = "test"
     seed: int = 0
+    longer: int = 1
 
     def __post_init__(self):
         if self.task not in OUTPUTS or self.start not in RATES or self.split not in ("validation", "test"):
@@ -185,7 +189,7 @@ def train(setting: Setting) -> tuple[DenseHead, Tensor]:
         return segmentation_loss(outputs, of_pixels[batch], some)
 
     options = TrainConfig(
-        epochs=STEPS[setting.task] * BATCH // setting.labels,
+        epochs=setting.longer * STEPS[setting.task] * BATCH // setting.labels,
         batch_size=BATCH,
         learning_rate=setting.rate,
         weight_decay=0.3,
@@ -491,7 +495,9 @@ def rows(path: Path = RESULTS, what: str = "score") -> list[tuple[Setting, float
     return [(Setting(**row["setting"]), row[what]) for row in json.loads(path.read_text())["rows"]]
 
 
-def trials(task: str, start: str, labels: int, what: str = "score", path: Path = RESULTS) -> dict[float, float]:
+def trials(
+    task: str, start: str, labels: int, what: str = "score", path: Path = RESULTS, longer: int = 1
+) -> dict[float, float]:
     """A measure on validation canvases, for each rate that was tried.
 
     Parameters
@@ -500,13 +506,15 @@ def trials(task: str, start: str, labels: int, what: str = "score", path: Path =
         As in `Setting`.
     what : {"score", "any", "seconds"}
     path : Path
+    longer : int
+        1, or `LONGER`: of heads, the best rate alone was tried with that many times the steps.
 
     Returns
     -------
     dict of float to float
     """
-    wanted = (task, start, labels, "validation")
-    return {s.rate: value for s, value in rows(path, what) if (s.task, s.start, s.labels, s.split) == wanted}
+    wanted = (task, start, labels, "validation", longer)
+    return {s.rate: value for s, value in rows(path, what) if (s.task, s.start, s.labels, s.split, s.longer) == wanted}
 
 
 def best_rate(task: str, start: str, labels: int, path: Path = RESULTS) -> float:
@@ -538,6 +546,21 @@ def sweep(path: Path = RESULTS) -> list[Setting]:
     ]
 
 
+def longer_trials(path: Path = RESULTS) -> list[Setting]:
+    """Each head once more on the validation canvases, with its best rate and `LONGER` times the steps.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    labels = LABELS[-1]
+    return [
+        replace(trial, longer=LONGER)
+        for trial in SEARCH
+        if trial.start in HEADS and trial.rate == best_rate(trial.task, trial.start, labels, path)
+    ]
+
+
 def run_dense(path: Path = RESULTS) -> None:
     """Run what is missing.
 
@@ -547,6 +570,7 @@ def run_dense(path: Path = RESULTS) -> None:
     """
     run_missing(SEARCH, run, path)
     run_missing(sweep(path), run, path)
+    run_missing(longer_trials(path), run, path)
 
 
 def stored(task: str, start: str, labels: int, what: str = "score") -> np.ndarray:

@@ -325,6 +325,8 @@ class MoleculeSetting:
         Chooses the test molecules and fixes the training.
     test : bool
         Measure on the test molecules; otherwise on those for validation, which are then not trained on.
+    longer : int
+        How many times the usual steps "scratch" and "tuned" are trained.
     """
 
     data: str = "solubility"
@@ -336,6 +338,7 @@ class MoleculeSetting:
     spelled: int = SPELLINGS
     seed: int = 0
     test: bool = True
+    longer: int = 1
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -391,7 +394,7 @@ def train_regressor(setting: MoleculeSetting, versions: Tensor, values: np.ndarr
         return F.mse_loss(regressor(ids), target[batch])
 
     B = len(values)
-    steps = 300 if B > 200 else 200
+    steps = setting.longer * (300 if B > 200 else 200)
     epochs = max(steps // -(-B // 32), 1)
     options = TrainConfig(epochs=epochs, batch_size=32, learning_rate=setting.rate, seed=setting.seed)
     fit(regressor, loss_of_batch, B, options, name=setting.method)
@@ -487,6 +490,7 @@ TRIALS = [
         for rate in RATES
     ),
 ]
+LONGER, LONGER_SEEDS = 3, (93, 96, 99)
 SEEDS = 4
 LABELS = (50, 200)  # few molecules with a value; 0 is all
 TASKS = (
@@ -514,7 +518,7 @@ def stored_trials(method: str, path: Path = RESULTS) -> dict[MoleculeSetting, fl
     -------
     dict of MoleculeSetting to float
     """
-    found = {setting: row["rmse"] for setting, row in _rows(path) if setting.method == method and not setting.test}
+    found = {setting: row["rmse"] for setting, row in _rows(path) if setting.method == method and setting in TRIALS}
     if not found:
         raise ValueError(f"no stored trial of {method!r}: run `python -m mae experiments`")
     return found
@@ -558,8 +562,41 @@ def sweep(path: Path = RESULTS) -> list[MoleculeSetting]:
     return settings
 
 
+def longer_trials(path: Path = RESULTS) -> list[MoleculeSetting]:
+    """Both trained encoders on molecules for validation, as chosen and with `LONGER` times the steps, three seeds.
+
+    Parameters
+    ----------
+    path : Path
+        Holds the trials.
+    """
+    return [
+        replace(best_trial(method, path), seed=seed, longer=longer)
+        for method in TRAINED
+        for seed in LONGER_SEEDS
+        for longer in (1, LONGER)
+    ]
+
+
+def longer_gains(method: str, path: Path = RESULTS) -> np.ndarray:
+    """By how much `LONGER` times the steps lower the error on molecules for validation.
+
+    Parameters
+    ----------
+    method : {"scratch", "tuned"}
+    path : Path
+
+    Returns
+    -------
+    ndarray, (seeds,)
+    """
+    errors = {setting: row["rmse"] for setting, row in _rows(path)}
+    longer = [s for s in longer_trials(path) if s.method == method and s.longer == LONGER]
+    return np.array([errors[replace(setting, longer=1)] - errors[setting] for setting in longer])
+
+
 def run_molecules(path: Path = RESULTS) -> None:
-    """Run what is missing: first the trials, then what they chose.
+    """Run what is missing: first the trials, then what they chose, then trials of more steps.
 
     Parameters
     ----------
@@ -567,6 +604,7 @@ def run_molecules(path: Path = RESULTS) -> None:
     """
     run_missing(TRIALS, run, path)
     run_missing(sweep(path), run, path)
+    run_missing(longer_trials(path), run, path)
 
 
 def stored_errors(data: str, kind: str, labels: int, path: Path = RESULTS) -> dict[str, np.ndarray]:

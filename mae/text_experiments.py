@@ -54,6 +54,7 @@ VALUES = {  # of the inverse penalty C, or of the learning rate
     "fine-tuned": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
 }
 EPOCHS = {10: 40, 100: 10, 1000: 5}  # of fine-tuning, by labels
+LONGER = (3, 10)  # times as many, to see whether they are enough
 COMPONENTS = 200  # of LSA
 
 
@@ -78,6 +79,8 @@ class TextSetting:
         Of pre-training, weights and training; 0 where there is nothing to draw, and where choices are made.
     test : bool
         Measure on the test modules; otherwise on the validation modules.
+    longer : int
+        How many times the usual `EPOCHS` a network is trained.
     """
 
     method: str
@@ -87,6 +90,7 @@ class TextSetting:
     draw: int = 0
     seed: int = 0
     test: bool = True
+    longer: int = 1
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -332,7 +336,8 @@ def predictions(setting: TextSetting, sentences: Sentences) -> np.ndarray:
     labelled = train.take(draw_labelled(train.labels, setting.labels, setting.draw))
     if setting.method in NETWORKS:
         model, labels = make_model(setting), torch.from_numpy(labelled.labels)
-        fitted = fine_tune(model, encode(labelled), labels, setting.value, EPOCHS[setting.labels], setting.seed)
+        epochs = setting.longer * EPOCHS[setting.labels]
+        fitted = fine_tune(model, encode(labelled), labels, setting.value, epochs, setting.seed)
         return classify(fitted, encode(sentences))
     if setting.method in COUNTING:
         x, y = (counter().transform(_texts(part.words)) for part in (labelled, sentences))
@@ -491,8 +496,37 @@ def final_settings(path: Path = RESULTS) -> list[TextSetting]:
     ]
 
 
+def longer_trials(path: Path = RESULTS) -> list[TextSetting]:
+    """Both networks on the validation modules, with the chosen rate and more epochs.
+
+    Parameters
+    ----------
+    path : Path
+        Holds the trials.
+    """
+    best = {method: max(tried := tried_values(method, path), key=tried.get) for method in NETWORKS}
+    chosen = [s for s in value_trials(best_ratio(path)) if s.value == best.get(s.method)]
+    return [replace(setting, longer=longer) for longer in LONGER for setting in chosen]
+
+
+def tried_lengths(method: str, labels: int, path: Path = RESULTS) -> dict[int, float]:
+    """The validation accuracy after so many times the usual epochs, the mean over draws.
+
+    Parameters
+    ----------
+    method : {"scratch", "fine-tuned"}
+    labels : int
+    path : Path
+    """
+    scores = _scores(path)
+    longer = [s for s in longer_trials(path) if (s.method, s.labels) == (method, labels)]
+    return {
+        n: float(np.mean([scores[replace(s, longer=n)] for s in longer if s.longer == LONGER[0]])) for n in (1, *LONGER)
+    }
+
+
 def run_text(path: Path = RESULTS) -> None:
-    """Run what is missing: the trials of mask ratios, those of penalties and learning rates, then the tests.
+    """Run what is missing: trials of mask ratios, of penalties and rates, the tests, and trials of more epochs.
 
     Parameters
     ----------
@@ -501,6 +535,7 @@ def run_text(path: Path = RESULTS) -> None:
     run_missing(ratio_trials(), run, path)
     run_missing(value_trials(best_ratio(path)), run, path)
     run_missing(final_settings(path), run, path)
+    run_missing(longer_trials(path), run, path)
     if not WEIGHTS.exists():
         save_model(_pretrained(best_ratio(path), SEEDS[0]), WEIGHTS, dtype=torch.float16)
 

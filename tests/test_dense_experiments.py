@@ -12,6 +12,7 @@ from mae.dense_experiments import (
     GRID,
     HEADS,
     LABELS,
+    LONGER,
     OUTPUTS,
     RATES,
     SEARCH,
@@ -25,6 +26,7 @@ from mae.dense_experiments import (
     held_out,
     label_counts,
     labelled,
+    longer_trials,
     patch_features,
     rows,
     run,
@@ -33,6 +35,7 @@ from mae.dense_experiments import (
     small_coins,
     stored,
     sweep,
+    train,
     trials,
 )
 
@@ -145,10 +148,23 @@ def test_impossible_settings_are_refused():
 
 def test_stored_runs_are_complete():
     found = [setting for setting, _ in rows()]
-    assert len(found) == len(set(found)) and set(found) == {*SEARCH, *sweep()}
+    assert len(found) == len(set(found)) and set(found) == {*SEARCH, *sweep(), *longer_trials()}
     assert all(len(stored(task, start, LABELS[-1])) == 3 for task in OUTPUTS for start in RATES)
     with pytest.raises(ValueError, match="no stored run .* call `run_dense`"):
         stored("detect", "pixels", 7)
+
+
+def test_longer_training_is_kept_apart(monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiments, "fit", lambda head, loss, count, options, name: asked.append(options.epochs))
+    for longer in (1, LONGER):
+        train(Setting(task="detect", start="pixels", labels=48, rate=0.01, longer=longer))
+    assert asked[1] == LONGER * asked[0] > 0
+    for task in OUTPUTS:
+        for start in HEADS:
+            (rate,) = trials(task, start, LABELS[-1], longer=LONGER)
+            assert rate == best_rate(task, start, LABELS[-1])
+            assert set(trials(task, start, LABELS[-1])) == set(RATES[start])
 
 
 @pytest.mark.parametrize(("task", "start"), [("detect", "pixels"), ("segment", "regions"), ("segment", "threshold")])

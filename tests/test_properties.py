@@ -12,6 +12,8 @@ from mae.molecules import PROPERTIES, SPELLINGS, SYMBOLS, as_ids, as_versions, l
 from mae.properties import (
     DESCRIPTORS,
     LABELS,
+    LONGER,
+    LONGER_SEEDS,
     METHODS,
     RATIO,
     RESULTS,
@@ -27,6 +29,8 @@ from mae.properties import (
     descriptors,
     encoder_features,
     fingerprints,
+    longer_gains,
+    longer_trials,
     mean_token,
     predict_forest,
     predict_ridge,
@@ -141,12 +145,24 @@ def test_training_learns_the_values():
 
 def test_stored_runs_are_complete():
     content = json.loads(RESULTS.read_text(encoding="utf-8"))
-    assert [MoleculeSetting(**row["setting"]) for row in content["rows"]] == TRIALS + sweep()
+    found = [MoleculeSetting(**row["setting"]) for row in content["rows"]]
+    assert len(found) == len(set(found)) and set(found) == {*TRIALS, *sweep(), *longer_trials()}
     for row in content["rows"]:
         assert set(row) == {"setting", "rmse", "choice", "molecules", "seconds"} and 0.3 < row["rmse"] < 9
     for task in TASKS:
         assert {method: len(errors) for method, errors in stored_errors(*task).items()} == dict.fromkeys(METHODS, SEEDS)
     assert LABELS == tuple(sorted({labels for _, _, labels in TASKS} - {0}))
+
+
+def test_longer_training_is_longer_and_kept_apart(monkeypatch):
+    asked = []
+    monkeypatch.setattr(properties, "fit", lambda model, loss, count, options, name: asked.append(options.epochs))
+    for longer in (1, LONGER):
+        setting = MoleculeSetting(method="scratch", rate=1e-3, longer=longer)
+        train_regressor(setting, as_versions(["CCO"] * 250, 2), np.arange(250.0))
+    assert asked == [300 // 8, LONGER * 300 // 8]
+    assert all(not setting.test and setting.rate == best_trial(setting.method).rate for setting in longer_trials())
+    assert {len(longer_gains(method)) for method in TRAINED} == {len(LONGER_SEEDS)}
 
 
 def test_no_chosen_setting_is_at_the_edge_of_its_grid():

@@ -16,7 +16,9 @@ from mae.text_experiments import (
     EPOCHS,
     LABELS,
     LENGTH,
+    LONGER,
     METHODS,
+    NETWORKS,
     RATIOS,
     RESULTS,
     SEEDS,
@@ -31,6 +33,7 @@ from mae.text_experiments import (
     encode,
     final_settings,
     fine_tune,
+    longer_trials,
     make_model,
     pretrain_text,
     ratio_trials,
@@ -39,6 +42,7 @@ from mae.text_experiments import (
     sentence_features,
     text_config,
     text_vocabulary,
+    tried_lengths,
     tried_ratios,
     tried_values,
     value_trials,
@@ -122,15 +126,31 @@ def test_features_are_means_of_words(few):
 
 def test_stored_runs_are_complete():
     settings = [TextSetting(**row["setting"]) for row in STORED]
-    wanted = [*ratio_trials(), *value_trials(best_ratio()), *final_settings()]
+    wanted = [*ratio_trials(), *value_trials(best_ratio()), *final_settings(), *longer_trials()]
     assert set(settings) == set(wanted) and len(settings) == len(set(settings))
     assert all(0.1 < row["accuracy"] < 0.8 and row["seconds"] < 200 for row in STORED)
     versions = json.loads(RESULTS.read_text(encoding="utf-8"))["versions"]
     assert set(versions) == {"torch", "python", "threads"}
 
 
+def test_longer_training_is_longer_and_kept_apart(monkeypatch):
+    asked = []
+
+    def learn(model, ids, labels, rate, epochs, seed):
+        asked.append(epochs)
+        return fine_tune(model, ids[:6], labels[:6], rate, 1, seed)
+
+    monkeypatch.setattr(text_experiments, "fine_tune", learn)
+    for longer in (1, *LONGER):
+        run(TextSetting(method="scratch", labels=10, value=1e-3, test=False, longer=longer))
+    assert asked == [n * EPOCHS[10] for n in (1, *LONGER)]
+    for method in NETWORKS:
+        usual = np.mean([tried_lengths(method, labels)[1] for labels in LABELS])
+        assert usual == pytest.approx(max(tried_values(method).values()))
+
+
 def test_choices_are_made_on_validation_modules_with_other_draws():
-    for setting in (*ratio_trials(), *value_trials(best_ratio())):
+    for setting in (*ratio_trials(), *value_trials(best_ratio()), *longer_trials()):
         assert not setting.test and setting.draw in DRAWS and setting.draw not in SEEDS
     for setting in final_settings():
         assert setting.test and setting.draw in SEEDS
